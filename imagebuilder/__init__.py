@@ -1,0 +1,3 @@
+"""Builds operating-system images from elements."""
+
+__version__ = "0.1.0"

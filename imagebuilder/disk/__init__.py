@@ -1,0 +1,1 @@
+"""Where every byte of a disk goes; computes, and touches nothing."""

@@ -1,0 +1,113 @@
+"""Elements as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+
+class Where(Enum):
+    """Where a phase's hooks run."""
+
+    HOST = "host"
+    TARGET = "chroot"
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    name: str
+    where: Where
+
+    @property
+    def directory(self) -> str:
+        return f"{self.name}.d"
+
+
+PHASES = (
+    Phase("root", Where.HOST),
+    Phase("extra-data", Where.HOST),
+    Phase("pre-install", Where.TARGET),
+    Phase("install", Where.TARGET),
+    Phase("post-install", Where.TARGET),
+    Phase("post-root", Where.HOST),
+    Phase("block-device", Where.HOST),
+    Phase("pre-finalise", Where.HOST),
+    Phase("finalise", Where.TARGET),
+    Phase("cleanup", Where.HOST),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variable:
+    """A variable that an element declares in its `element.yaml`."""
+
+    name: str
+    type: str = "string"  # string, boolean, integer, size, path, url, list, choice
+    default: str = ""
+    help: str = ""
+    choices: tuple[str, ...] = ()
+    required: bool = False
+    secret: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Element:
+    """One element, as found on ELEMENTS_PATH."""
+
+    name: str
+    path: Path
+    depends: tuple[str, ...] = ()
+    provides: tuple[str, ...] = ()
+    summary: str = ""
+    variables: tuple[Variable, ...] = ()
+    supports: tuple[str, ...] = ()  # distributions it is meant for; empty: any
+    tags: tuple[str, ...] = ()
+    early_packages: bool = False  # its package lists may join the bootstrap's transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """A program that a phase runs."""
+
+    phase: str
+    name: str
+    element: str
+    source: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HooksTree:
+    """The merged directories of all elements: where each file of TMP_HOOKS_PATH comes from.
+
+    `files` maps a path relative to the merged tree to the file it is copied from; `hooks` are
+    the programs each phase runs, in their order; `ignored` says which files of phase
+    directories will not run, and why.
+    """
+
+    files: Mapping[str, Path] = field(default_factory=dict)
+    hooks: tuple[Hook, ...] = ()
+    environment: tuple[str, ...] = ()  # relative paths below environment.d, in sourcing order
+    ignored: tuple[tuple[Path, str], ...] = ()
+
+    def of(self, phase: str) -> tuple[Hook, ...]:
+        """The hooks of one phase, in the order they run."""
+        return tuple(hook for hook in self.hooks if hook.phase == phase)
+
+
+@dataclass(frozen=True, slots=True)
+class PackageRequest:
+    """One package that an element's package-installs asks for, by its own name."""
+
+    name: str
+    element: str
+    names: tuple[str, ...]  # what the distribution calls it; may be several, or none
+
+
+@dataclass(frozen=True, slots=True)
+class PackageChange:
+    """What one phase installs at its start and removes at its end."""
+
+    install: tuple[PackageRequest, ...] = ()
+    uninstall: tuple[PackageRequest, ...] = ()

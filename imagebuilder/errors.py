@@ -1,0 +1,68 @@
+"""Everything that can go wrong on purpose; each kind has its own exit status."""
+
+from __future__ import annotations
+
+
+class BuildError(Exception):
+    """A failure we can explain: what happened, where, and what to do about it."""
+
+    exit_status = 1
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what, self.where, self.hint = what, where, hint
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        advice = f"\n  hint: {self.hint}" if self.hint else ""
+        return f"{place}{self.what}{advice}"
+
+
+class ConfigError(BuildError):
+    """An option, a variable or a document is wrong; nothing was built."""
+
+    exit_status = 2
+
+
+class ElementError(ConfigError):
+    """An element is missing, contradicts another, or is malformed."""
+
+
+class ToolMissingError(BuildError):
+    """The host lacks a program, a kernel feature or a privilege."""
+
+    exit_status = 3
+
+
+class CommandError(BuildError):
+    """A program that we ran failed."""
+
+    exit_status = 4
+
+
+class HookError(BuildError):
+    """A hook failed; the build ends with the hook's own exit status."""
+
+    def __init__(self, what: str, *, status: int, where: str = "", hint: str = "") -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.exit_status = status
+
+
+class SpaceError(BuildError):
+    """Something is too small for what has to go into it."""
+
+    exit_status = 5
+
+
+class PublishError(BuildError):
+    """A finished artefact could not be put where it was to go."""
+
+    exit_status = 6
+
+
+class Interrupted(BuildError):  # ruff: ignore[error-suffix-on-exception-name] - an event, not a mistake
+    """A signal ended the build; the exit status is 128 and the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by signal {number}")
+        self.exit_status = 128 + number

@@ -1,0 +1,141 @@
+"""Commands as values, and the one place that runs them.
+
+A program started here dies with the builder: the kernel kills it when its parent goes,
+however that happens (`prctl(2)`, PR_SET_PDEATHSIG).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imagebuilder.errors import CommandError, ToolMissingError
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+BASE_ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run; its `env` is added to `BASE_ENVIRONMENT`, never to ours."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    stdin: bytes = b""
+    cwd: Path | None = None
+
+    def __str__(self) -> str:
+        return shlex.join(self.argv)
+
+    def environment(self) -> dict[str, str]:
+        """The whole environment that the program gets."""
+        return BASE_ENVIRONMENT | dict(self.env)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    command: Command
+    status: int
+    output: str
+
+
+Runner = Callable[[Command], Result]
+
+
+def run(command: Command) -> Result:
+    """Run to the end; raise `CommandError`, with the output, unless it succeeds."""
+    try:
+        done = subprocess.run(
+            command.argv,
+            env=command.environment(),
+            input=command.stdin,
+            cwd=command.cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_die_with(os.getpid()),
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise missing(command.argv[0]) from error
+    return checked(Result(command, done.returncode, done.stdout.decode(errors="replace")))
+
+
+@contextmanager
+def started(
+    command: Command, *, interactive: bool = False
+) -> Generator[subprocess.Popen[bytes], None, None]:
+    """The running program with its output (and error output) as a pipe, and killed on leaving.
+
+    With `interactive` its standard input is a pipe too, else it is `/dev/null`.
+    """
+    try:
+        program = subprocess.Popen(
+            command.argv,
+            env=command.environment(),
+            cwd=command.cwd,
+            stdin=subprocess.PIPE if interactive else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_die_with(os.getpid()),
+        )
+    except FileNotFoundError as error:
+        raise missing(command.argv[0]) from error
+    with program:
+        try:
+            yield program
+        finally:
+            program.kill()
+
+
+def checked(result: Result) -> Result:
+    """The same result; raise `CommandError` if it is not a success."""
+    if result.status:
+        raise CommandError(
+            f"exit status {result.status}\n{result.output.rstrip()}", where=str(result.command)
+        )
+    return result
+
+
+def missing(program: str) -> ToolMissingError:
+    """The error for a program that is not there."""
+    return ToolMissingError(
+        f"{program} is not installed",
+        hint="'imagebuilder doctor --install' brings what is missing",
+    )
+
+
+def find(program: str) -> str | None:
+    """Where `program` is on our own PATH or in the directories of system programs."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{PATH}")
+
+
+class Recorder:
+    """A `Runner` for tests: runs nothing, remembers everything."""
+
+    def __init__(self, **outputs: str) -> None:
+        self.outputs = outputs
+        self.commands: list[Command] = []
+
+    def __call__(self, command: Command) -> Result:
+        self.commands.append(command)
+        return Result(command, 0, self.outputs.get(command.argv[0], ""))
+
+
+def _die_with(parent: int) -> Callable[[], None]:
+    libc = ctypes.CDLL(None)
+
+    def set_up() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(125)
+
+    return set_up
