@@ -1,0 +1,95 @@
+"""The system calls that Python 3.11 lacks: `mount(2)`, `unshare(2)` and their like."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from enum import IntFlag
+from pathlib import Path
+
+
+class Namespace(IntFlag):
+    """Flags of `unshare(2)`, from `linux/sched.h`."""
+
+    MOUNT = 0x00020000
+    UTS = 0x04000000
+    IPC = 0x08000000
+    USER = 0x10000000
+    PID = 0x20000000
+    NETWORK = 0x40000000
+
+
+class Mount(IntFlag):
+    """Flags of `mount(2)`, from `linux/mount.h`."""
+
+    NONE = 0
+    READ_ONLY = 0x1
+    NO_SUID = 0x2
+    NO_DEV = 0x4
+    NO_EXEC = 0x8
+    REMOUNT = 0x20
+    BIND = 0x1000
+    RECURSIVE = 0x4000
+    PRIVATE = 1 << 18
+    SHARED = 1 << 20
+
+
+DETACH = 2
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def mount(
+    source: str, target: str | Path, kind: str = "", flags: Mount = Mount.NONE, options: str = ""
+) -> None:
+    """Mount; raise OSError naming the target."""
+    done = _libc.mount(
+        os.fsencode(source),
+        os.fsencode(target),
+        os.fsencode(kind) or None,
+        ctypes.c_ulong(flags),
+        os.fsencode(options) or None,
+    )
+    _check(done, f"mount on {target}")
+
+
+def unmount(target: str | Path) -> None:
+    """Detach what is mounted at `target`, even where it is busy."""
+    _check(_libc.umount2(os.fsencode(target), DETACH), f"unmount {target}")
+
+
+def unshare(namespaces: Namespace) -> None:
+    """Move this process (for PID: its children) into new namespaces."""
+    _check(_libc.unshare(int(namespaces)), f"unshare {namespaces!r}")
+
+
+def pivot_root() -> None:
+    """Make the current directory the root, and drop the old one."""
+    _check(_libc.pivot_root(b".", b"."), "pivot_root")
+    _check(_libc.umount2(b".", DETACH), "unmount the old root")
+    os.chdir("/")
+
+
+def set_hostname(name: str) -> None:
+    """Name this UTS namespace."""
+    encoded = name.encode()
+    _check(_libc.sethostname(encoded, len(encoded)), "sethostname")
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that forked it ends."""
+    _check(_libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+
+
+def mounts_below(directory: Path) -> tuple[Path, ...]:
+    """Everything mounted at or below `directory` in this namespace, innermost first."""
+    lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    points = [Path(os.fsdecode(line.split()[4].decode("unicode_escape"))) for line in lines]
+    return tuple(reversed([point for point in points if point.is_relative_to(directory)]))
+
+
+def _check(result: int, what: str) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")

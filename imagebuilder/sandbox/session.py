@@ -1,0 +1,111 @@
+"""The builder's side of a sandbox: enter it, run commands in it, leave nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagebuilder.errors import CommandError, ToolMissingError
+from imagebuilder.process import Command, Result, checked
+from imagebuilder.sandbox import inside, wire
+from imagebuilder.sandbox.model import Sandbox
+from imagebuilder.sandbox.wire import Exited, Kind, Request
+
+TICK = 0.25  # seconds between two calls of `tick` while a command is silent
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command in a sandbox ended, and what it wrote to file descriptor 3."""
+
+    exited: Exited
+    captured: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A running sandbox. Called with a Command it is a `Runner`."""
+
+    sandbox: Sandbox
+    channel: socket.socket
+
+    def __call__(self, command: Command) -> Result:
+        chunks: list[bytes] = []
+        outcome = self.execute(command, chunks.append)
+        text = b"".join(chunks).decode(errors="replace")
+        return checked(Result(command, outcome.exited.status, text))
+
+    def execute(
+        self,
+        command: Command,
+        output: Callable[[bytes], None],
+        *,
+        tick: Callable[[], None] = lambda: None,
+        capture: bool = False,
+        terminal: bool = False,
+    ) -> Outcome:
+        """Run to the end; `output` gets what it prints, as it comes; any status is fine."""
+        wire.send_value(self.channel, Kind.REQUEST, self._request(command, capture, terminal))
+        captured = b""
+        while True:
+            while not select.select([self.channel], [], [], TICK)[0]:
+                tick()
+            kind, payload = self._receive(command)
+            if kind is Kind.OUTPUT:
+                output(payload)
+            elif kind is Kind.CAPTURED:
+                captured = payload
+            elif kind is Kind.EXITED:
+                return Outcome(Exited(**json.loads(payload)), captured)
+
+    def _request(self, command: Command, capture: bool, terminal: bool) -> Request:  # ruff: ignore[boolean-type-hint-positional-argument] - private
+        here = str(Path.cwd()) if self.sandbox.root is None else "/"
+        return Request(
+            argv=command.argv,
+            env=command.environment(),
+            cwd=str(command.cwd or here),
+            stdin=command.stdin.decode("latin-1"),
+            capture=capture,
+            terminal=terminal,
+        )
+
+    def _receive(self, command: Command) -> tuple[Kind, bytes]:
+        frame = wire.receive(self.channel)
+        if frame is None:
+            raise CommandError("the sandbox was killed while this ran", where=str(command))
+        if frame[0] is Kind.FAILED:
+            raise CommandError(frame[1].decode(errors="replace"), where=str(command))
+        return frame
+
+
+@contextmanager
+def enter(sandbox: Sandbox) -> Generator[Session, None, None]:
+    """A session in the sandbox; leaving it ends every process and mount that is left in there."""
+    ours, theirs = socket.socketpair()
+    supervisor = os.fork()
+    if supervisor == 0:
+        ours.close()
+        inside.supervise(sandbox, theirs)
+    theirs.close()
+    try:
+        _wait_until_ready(ours)
+        yield Session(sandbox, ours)
+    finally:
+        ours.close()
+        os.waitpid(supervisor, 0)
+
+
+def _wait_until_ready(channel: socket.socket) -> None:
+    frame = wire.receive(channel)
+    if frame is None or frame[0] is not Kind.READY:
+        reason = frame[1].decode(errors="replace") if frame else "the supervisor died"
+        raise ToolMissingError(
+            f"cannot make a sandbox: {reason}",
+            hint="namespaces are needed: run as root, or see 'imagebuilder doctor'",
+        )
