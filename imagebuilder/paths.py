@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 import struct
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 SYS_OPENAT2 = 437  # the same number on every architecture
@@ -22,7 +23,7 @@ def open_in(tree: Path, path: str, flags: int, mode: int = 0o644) -> int:
     """A file descriptor for `path` as seen from inside `tree`; raise OSError as `open` does."""
     root = os.open(tree, os.O_PATH | os.O_DIRECTORY)
     try:
-        create = mode if flags & (os.O_CREAT | os.O_TMPFILE) else 0
+        create = mode if flags & os.O_CREAT else 0
         how = struct.pack("=QQQ", flags | os.O_CLOEXEC, create, RESOLVE_IN_ROOT)
         fd = _libc.syscall(SYS_OPENAT2, root, os.fsencode(path.lstrip("/") or "."), how, len(how))
         if fd < 0:
@@ -63,15 +64,36 @@ def exists_in(tree: Path, path: str) -> bool:
 
 def remove_in(tree: Path, path: str) -> None:
     """Remove the file or symlink at `path` inside `tree`, if it is there."""
+    with suppress(FileNotFoundError), _parent_in(tree, path) as (parent, name):
+        os.unlink(name, dir_fd=parent)
+
+
+def rename_in(tree: Path, path: str, to: str) -> None:
+    """Rename inside `tree`, replacing what is there; nothing happens if there is no `path`."""
+    with (
+        suppress(FileNotFoundError),
+        _parent_in(tree, path) as (parent, name),
+        _parent_in(tree, to) as (other, new),
+    ):
+        os.rename(name, new, src_dir_fd=parent, dst_dir_fd=other)
+
+
+def is_symlink_in(tree: Path, path: str) -> bool:
+    """Whether `path` itself, inside `tree`, is a symlink."""
+    try:
+        with _parent_in(tree, path) as (parent, name):
+            return stat.S_ISLNK(os.lstat(name, dir_fd=parent).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _parent_in(tree: Path, path: str) -> Generator[tuple[int, str], None, None]:
+    """A descriptor of the directory that holds `path`, and the name in it."""
     pure = PurePosixPath(path)
+    parent = open_in(tree, str(pure.parent), os.O_PATH | os.O_DIRECTORY)
     try:
-        parent = open_in(tree, str(pure.parent), os.O_PATH | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return
-    try:
-        os.unlink(pure.name, dir_fd=parent)
-    except FileNotFoundError:
-        return
+        yield parent, pure.name
     finally:
         os.close(parent)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -21,6 +22,7 @@ from imagebuilder.sandbox.model import Bind, Sandbox
 from imagebuilder.sandbox.wire import Exited, Kind, Request
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+LOADED = resource  # `os.wait4` imports it, which it cannot once the root is another
 LINKS = (
     ("ptmx", "pts/ptmx"),
     ("fd", "/proc/self/fd"),

@@ -1,0 +1,36 @@
+"""`imagebuilder plan`: everything a build would do, before it does."""
+
+from __future__ import annotations
+
+import argparse
+
+from imagebuilder.options import parse, usage
+from imagebuilder.plan import show
+
+FORMATS = {
+    "text": show.text,
+    "json": show.as_json,
+    "dot": show.dot,
+    "mermaid": show.mermaid,
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's own arguments; the rest are those of `build`."""
+    parser.add_argument(
+        "--format", choices=sorted(FORMATS), default="text", help="how to show it (default: text)"
+    )
+    parser.usage = "imagebuilder plan [--format FORMAT] [OPTION]... ELEMENT..."
+    parser.epilog = "Every option of 'imagebuilder build' is understood; see its --help."
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the plan."""
+    from imagebuilder.build.story import plan
+
+    request = parse(arguments.words, arguments.environment)
+    if request.help:
+        print(usage("imagebuilder plan"))
+        return 0
+    print(FORMATS[arguments.format](plan(request)))
+    return 0

@@ -1,0 +1,30 @@
+"""Where the installed programs start; kept light, so that `--version` is quick."""
+
+from __future__ import annotations
+
+import sys
+
+
+def disk_image_create() -> None:
+    """The program `disk-image-create`."""
+    if sys.argv[1:] == ["--version"]:
+        _version()
+    from imagebuilder.cli.create import main
+
+    sys.exit(main(sys.argv[1:]))
+
+
+def imagebuilder() -> None:
+    """The program `imagebuilder`."""
+    if sys.argv[1:] == ["--version"]:
+        _version()
+    from imagebuilder.cli.verbs import main
+
+    sys.exit(main(sys.argv[1:]))
+
+
+def _version() -> None:
+    from imagebuilder import __version__
+
+    print(__version__)
+    sys.exit(0)

@@ -1,0 +1,55 @@
+"""`imagebuilder VERB`: build, plan, elements, doctor, boot."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+from collections.abc import Sequence
+
+from imagebuilder import __version__
+from imagebuilder.cli.create import create, guarded
+
+VERBS = {
+    "build": "build an image from elements; takes the options of disk-image-create",
+    "plan": "show what a build would do",
+    "elements": "list, search and show elements",
+    "doctor": "show which host tools are needed and which are missing",
+    "boot": "start an image in qemu and wait for what it should say",
+}
+TAKES_BUILD_OPTIONS = ("build", "plan")
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one verb; its exit status."""
+    if words and words[0] == "build":
+        return guarded(lambda: create(words[1:], "imagebuilder build"))
+    return guarded(lambda: _dispatch(words))
+
+
+def _dispatch(words: Sequence[str]) -> int:
+    parser = _parser(words[0] if words else "")
+    arguments, rest = parser.parse_known_args(words)
+    if not arguments.verb:
+        parser.print_help()
+        return 2
+    if rest and arguments.verb not in TAKES_BUILD_OPTIONS:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    arguments.words = rest
+    arguments.environment = os.environ
+    status: int = importlib.import_module(f"imagebuilder.cli.{arguments.verb}").run(arguments)
+    return status
+
+
+def _parser(wanted: str) -> argparse.ArgumentParser:
+    """The parser; only the wanted verb's own module is loaded."""
+    parser = argparse.ArgumentParser(
+        prog="imagebuilder", description="Builds operating-system images from elements."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    for name, summary in VERBS.items():
+        verb = verbs.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        if name == wanted and name != "build":
+            importlib.import_module(f"imagebuilder.cli.{name}").add_arguments(verb)
+    return parser

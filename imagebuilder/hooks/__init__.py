@@ -1,0 +1,1 @@
+"""The merged hooks tree, and the phases that run what is in it."""

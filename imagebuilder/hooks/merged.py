@@ -1,0 +1,52 @@
+"""Writes the merged hooks tree, and beside it what the core has worked out for the hooks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from imagebuilder.element import pkgmap
+from imagebuilder.element.model import Element, HooksTree, PackageChange
+from imagebuilder.errors import ConfigError
+
+DATA = "imagebuilder"
+
+
+def copy(tree: HooksTree, to: Path) -> None:
+    """Write the merged hooks tree; symlinks stay symlinks only below `static/`."""
+    for name, source in tree.files.items():
+        target = to / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copy2(source, target, follow_symlinks=not name.startswith("static/"))
+        except OSError as error:
+            raise ConfigError(f"cannot be read: {error.strerror}", where=str(source)) from error
+
+
+def write_packages(to: Path, changes: Mapping[str, PackageChange]) -> None:
+    """Write `packages/<phase>.d/install` and `uninstall`, and diskimage-builder's JSON form."""
+    document: dict[str, dict[str, list[list[str]]]] = {}
+    for phase, change in changes.items():
+        for verb, requests in (("install", change.install), ("uninstall", change.uninstall)):
+            names = dict.fromkeys(name for request in requests for name in request.names)
+            _write_lines(to / DATA / "packages" / f"{phase}.d" / verb, tuple(names))
+            document.setdefault(f"{phase}.d", {})[verb] = [[r.name, r.element] for r in requests]
+    text = json.dumps(document, indent=1, sort_keys=True)
+    _write_lines(to / DATA / "package-installs.json", (text,))
+
+
+def write_package_maps(to: Path, elements: tuple[Element, ...]) -> None:
+    """Write every element's pkg-map in the flat form that needs no Python to read."""
+    for element in elements:
+        source = element.path / "pkg-map"
+        if source.is_file():
+            flat = pkgmap.flatten(pkgmap.load(source))
+            _write_lines(to / DATA / "pkg-map" / element.name, tuple(flat.splitlines()))
+
+
+def _write_lines(path: Path, lines: tuple[str, ...]) -> None:
+    if lines:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{line}\n" for line in lines))

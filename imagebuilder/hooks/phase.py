@@ -1,0 +1,178 @@
+"""Runs the hooks of one phase, on the host or in the root tree, and reports every one."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagebuilder.element import environment
+from imagebuilder.element.model import HooksTree, Phase, Where
+from imagebuilder.errors import HookError
+from imagebuilder.events import Finished, Line, Listener, Started, Step, Ticked
+from imagebuilder.hooks.place import Place
+from imagebuilder.process import PATH, Command
+from imagebuilder.sandbox.model import Bind, Sandbox
+from imagebuilder.sandbox.session import Session, enter
+
+IN_TARGET = "tmp/in_target.d"  # elements rely on this path
+LAST_LINES = 12
+LONGEST_LINE = 1 << 16
+NOT_IN_TARGET = ("TMPDIR", "VIRTUAL_ENV")
+SEES_TARGET_ROOT = ("root", "cleanup")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A phase to run: its hooks, what they get, and who listens."""
+
+    phase: Phase
+    place: Place
+    tree: HooksTree
+    variables: Mapping[str, str]
+    listen: Listener
+    secrets: frozenset[str] = frozenset()
+    packages: tuple[str, ...] = ()  # of `-p`, installed after the hooks
+    deadline: float = 0.0  # seconds a hook may take; 0: any
+
+    @property
+    def inside(self) -> bool:
+        return self.phase.where is Where.TARGET
+
+    @property
+    def hooks(self) -> Path:
+        """The merged hooks tree as the phase sees it."""
+        return Path("/", IN_TARGET) if self.inside else self.place.hooks
+
+
+def read_environment(
+    place: Place, tree: HooksTree, variables: Mapping[str, str], listen: Listener
+) -> dict[str, str]:
+    """What `environment.d` makes of `variables`, on the host and without network."""
+    phase = Phase("environment", Where.HOST)
+    work = Work(phase=phase, place=place, tree=tree, variables=variables, listen=listen)
+    with enter(Sandbox(network=False)) as session:
+        return _settle(session, work)
+
+
+def run_phase(work: Work) -> None:
+    """Run a phase's hooks in order; raise HookError at the first that fails."""
+    hooks = work.tree.of(work.phase.name)
+    if not hooks and not work.packages:
+        return
+    with _reported(work, Step(work.phase.name)), _entered(work) as session:
+        settled = _settle(session, work)
+        for hook in hooks:
+            step = Step(work.phase.name, hook.name, hook.element)
+            program = work.hooks / work.phase.directory / hook.name
+            _run(session, work, step, Command((str(program),), env=settled))
+        if work.packages:
+            step = Step(work.phase.name, "install-packages", "-p")
+            _run(session, work, step, Command(("install-packages", *work.packages), env=settled))
+
+
+@contextmanager
+def _entered(work: Work) -> Generator[Session, None, None]:
+    if not work.inside:
+        with enter(Sandbox(deadline=work.deadline)) as session:
+            yield session
+        return
+    point = work.place.tree / IN_TARGET
+    point.mkdir(parents=True, exist_ok=True)
+    binds = (Bind(source=work.place.hooks, target=IN_TARGET),)
+    with enter(Sandbox(root=work.place.tree, binds=binds, deadline=work.deadline)) as session:
+        yield session
+    point.rmdir()
+
+
+@contextmanager
+def _reported(work: Work, step: Step) -> Generator[None, None, None]:
+    begun = time.monotonic()
+    work.listen(Started(step))
+    status = 1
+    try:
+        yield
+        status = 0
+    except HookError as error:
+        status = error.exit_status
+        raise
+    finally:
+        work.listen(Finished(step, status, time.monotonic() - begun))
+
+
+def _settle(session: Session, work: Work) -> dict[str, str]:
+    """The environment that the phase's hooks get: `environment.d` is sourced once per phase."""
+    program = environment.prologue(f"{work.hooks}/environment.d", work.tree.environment)
+    printer = Printer(work, Step(work.phase.name, "environment.d"))
+    command = Command(("bash", "-c", program), env=_variables(work))
+    outcome = session.execute(command, printer, capture=True)
+    printer.flush()
+    if outcome.exited.status:
+        raise HookError(
+            f"environment.d failed with status {outcome.exited.status}{printer.tail()}",
+            status=outcome.exited.status,
+            where=f"phase {work.phase.name}",
+        )
+    return environment.parse(outcome.captured)
+
+
+def _variables(work: Work) -> dict[str, str]:
+    given = {**work.variables, **work.place.variables()}
+    if work.phase.name in SEES_TARGET_ROOT:
+        given["TARGET_ROOT"] = str(work.place.tree)
+    if work.inside:
+        given = {key: value for key, value in given.items() if key not in NOT_IN_TARGET}
+        return {**given, "HOME": "/root", "PATH": PATH}
+    missing = [part for part in PATH.split(":") if part not in given.get("PATH", "").split(":")]
+    return {**given, "PATH": ":".join([*filter(None, [given.get("PATH")]), *missing])}
+
+
+def _run(session: Session, work: Work, step: Step, command: Command) -> None:
+    printer = Printer(work, step)
+    work.listen(Started(step))
+    exited = session.execute(command, printer, tick=lambda: work.listen(Ticked())).exited
+    printer.flush()
+    work.listen(Finished(step, exited.status, exited.seconds))
+    if exited.status:
+        source = work.tree.files.get(f"{work.phase.directory}/{step.hook}", command.argv[0])
+        what = f"ran longer than {work.deadline:g} s" if exited.timed_out else "failed"
+        raise HookError(
+            f"{step} {what} with status {exited.status}{printer.tail()}",
+            status=exited.status,
+            where=f"element {step.element}: {source}",
+        )
+
+
+class Printer:
+    """Turns a hook's output into Line events, with secrets blacked out."""
+
+    def __init__(self, work: Work, step: Step) -> None:
+        self.work, self.step = work, step
+        self.rest = b""
+        self.last: deque[str] = deque(maxlen=LAST_LINES)
+
+    def __call__(self, chunk: bytes) -> None:
+        *lines, self.rest = (self.rest + chunk).split(b"\n")
+        for line in lines:
+            self._say(line)
+        if len(self.rest) > LONGEST_LINE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Say what is left without a newline."""
+        if self.rest:
+            self._say(self.rest)
+        self.rest = b""
+
+    def tail(self) -> str:
+        """The last lines, ready to follow a message."""
+        return "".join(f"\n    {line}" for line in self.last)
+
+    def _say(self, raw: bytes) -> None:
+        text = raw.rstrip(b"\r").rsplit(b"\r", 1)[-1].decode(errors="replace")
+        text = environment.redact(text, self.work.secrets)
+        self.last.append(text)
+        self.work.listen(Line(self.step, text))

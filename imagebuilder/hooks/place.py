@@ -1,0 +1,42 @@
+"""Where a build happens, and what hooks are told about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The directories of one build, all below `scratch`."""
+
+    scratch: Path
+
+    @property
+    def tree(self) -> Path:
+        """The root tree."""
+        return self.scratch / "mnt"
+
+    @property
+    def hooks(self) -> Path:
+        """The merged hooks tree."""
+        return self.scratch / "hooks"
+
+    @property
+    def images(self) -> Path:
+        """Where disks and the contents of their filesystems wait to become outputs."""
+        return self.scratch / "image"
+
+    def make(self) -> None:
+        """Make the directories."""
+        for directory in (self.tree, self.hooks, self.images):
+            directory.mkdir(mode=0o755)
+
+    def variables(self) -> dict[str, str]:
+        """The variables that name these directories."""
+        return {
+            "TMP_BUILD_DIR": str(self.scratch),
+            "TMP_IMAGE_DIR": str(self.images),
+            "TMP_HOOKS_PATH": str(self.hooks),
+            "TMP_MOUNT_PATH": str(self.tree),
+        }

@@ -1,0 +1,273 @@
+"""One row per option: flag, variable, key and help all come from the table below."""
+
+from __future__ import annotations
+
+import getopt
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+from imagebuilder.errors import ConfigError
+from imagebuilder.schema import nearest
+from imagebuilder.sizes import UNITS, Size
+
+
+class Kind(Enum):
+    """What an option's argument is."""
+
+    FLAG = auto()
+    COUNT = auto()
+    TEXT = auto()
+    WORDS = auto()  # comma separated, repeatable
+    GIB = auto()  # a number of GiB, decimals allowed
+    MIB = auto()
+    NUMBER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: `field` of the Request, the variable that also sets it, and its help."""
+
+    field: str
+    short: str
+    long: str
+    kind: Kind
+    metavar: str
+    variable: str
+    help: str
+
+
+# fmt: off
+OPTIONS = (
+    Option("name", "o", "", Kind.TEXT, "NAME", "IMAGE_NAME",
+           "path and name of the output, without its extension (default: image)"),
+    Option("types", "t", "", Kind.WORDS, "TYPES", "",
+           "output formats, comma separated: qcow2, raw, tar, tgz (default: qcow2)"),
+    Option("arch", "a", "", Kind.TEXT, "ARCH", "ARCH",
+           "architecture of the image (default: the host's)"),
+    Option("packages", "p", "", Kind.WORDS, "PACKAGES", "",
+           "packages to install after install.d, comma separated; may be repeated"),
+    Option("no_base", "n", "", Kind.FLAG, "", "SKIP_BASE",
+           "leave the element 'base' out"),
+    Option("uncompressed", "u", "", Kind.FLAG, "", "",
+           "do not compress the image"),
+    Option("trace", "x", "", Kind.COUNT, "", "DIB_DEBUG_TRACE",
+           "trace the hooks' shells; twice traces noisy helpers too"),
+    Option("image_size", "", "image-size", Kind.GIB, "GIB", "DIB_IMAGE_SIZE",
+           "exact size of the disk in GiB (default: what the content needs and some room)"),
+    Option("extra_size", "", "image-extra-size", Kind.MIB, "MIB", "DIB_IMAGE_EXTRA_SIZE",
+           "room in the root filesystem beyond its content, in MiB"),
+    Option("image_cache", "", "image-cache", Kind.TEXT, "DIR", "DIB_IMAGE_CACHE",
+           "directory of caches (default: ~/.cache/image-create)"),
+    Option("checksum", "", "checksum", Kind.FLAG, "", "DIB_CHECKSUM",
+           "write .md5 and .sha256 files beside the outputs"),
+    Option("max_online_resize", "", "max-online-resize", Kind.NUMBER, "BLOCKS",
+           "MAX_ONLINE_RESIZE", "blocks that the root filesystem can grow to while mounted"),
+    Option("journal_size", "", "mkfs-journal-size", Kind.MIB, "MIB", "DIB_JOURNAL_SIZE",
+           "size of the root filesystem's journal in MiB (default: 64)"),
+    Option("mkfs_options", "", "mkfs-options", Kind.TEXT, "OPTIONS", "",
+           "options for mkfs of the root filesystem"),
+    Option("min_tmpfs", "", "min-tmpfs", Kind.GIB, "GIB", "DIB_MIN_TMPFS",
+           "build in memory only if twice this much is free (default: 2)"),
+    Option("no_tmpfs", "", "no-tmpfs", Kind.FLAG, "", "DIB_NO_TMPFS",
+           "build on disk, not in memory"),
+    Option("offline", "", "offline", Kind.FLAG, "", "DIB_OFFLINE",
+           "do not refresh what is cached"),
+    Option("qemu_img_options", "", "qemu-img-options", Kind.TEXT, "OPTIONS",
+           "QEMU_IMG_OPTIONS", "options for the image format, like preallocation=off"),
+    Option("root_label", "", "root-label", Kind.TEXT, "LABEL", "ROOT_LABEL",
+           "label of the root filesystem (default: cloudimg-rootfs; img-rootfs for xfs)"),
+    Option("install_type", "", "install-type", Kind.TEXT, "TYPE", "DIB_DEFAULT_INSTALLTYPE",
+           "how elements install software by default (default: source)"),
+    Option("logfile", "", "logfile", Kind.TEXT, "FILE", "",
+           "append the log to this file, and be quiet on standard output"),
+    Option("help", "h", "help", Kind.FLAG, "", "", "show this help and exit"),
+    Option("version", "", "version", Kind.FLAG, "", "", "show the version and exit"),
+)
+# fmt: on
+ON = ("1", "true", "yes", "on")
+JOURNAL = Size(64 * UNITS["MiB"])
+LEAST_TMPFS = Size(2 * UNITS["GiB"])
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What somebody asked for: the words of a command line and the environment it ran in."""
+
+    elements: tuple[str, ...] = ()
+    name: str = "image"
+    types: tuple[str, ...] = ("qcow2",)
+    arch: str = ""
+    packages: tuple[str, ...] = ()
+    no_base: bool = False
+    uncompressed: bool = False
+    trace: int = 0
+    image_size: Size | None = None
+    extra_size: Size | None = None
+    image_cache: str = ""
+    checksum: str = ""
+    max_online_resize: int | None = None
+    journal_size: Size = JOURNAL
+    mkfs_options: str = ""
+    min_tmpfs: Size = LEAST_TMPFS
+    no_tmpfs: bool = False
+    offline: bool = False
+    qemu_img_options: str = ""
+    root_label: str = ""
+    root_type: str = "ext4"
+    install_type: str = ""
+    logfile: str = ""
+    help: bool = False
+    version: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def output_name(self) -> str:
+        """The name without a suffix that repeats the one output type."""
+        suffix = f".{self.types[0]}"
+        single = len(self.types) == 1 and self.name.endswith(suffix)
+        return self.name.removesuffix(suffix) if single else self.name
+
+
+def parse(words: Sequence[str], environment: Mapping[str, str]) -> Request:
+    """The Request in a command line (GNU getopt: options anywhere, `--` ends them)."""
+    values = _from_environment(environment)
+    given, elements = _getopt(words)
+    for flag, argument in given:
+        option = _by_flag(flag)
+        values[option.field] = _add(option, values.get(option.field), argument, where=flag)
+    if values.get("help") or values.get("version"):
+        return Request(help=bool(values.get("help")), version=bool(values.get("version")))
+    names = [*environment.get("IMAGE_ELEMENT", "").split(), *" ".join(elements).split()]
+    arch = str(values.pop("arch", "")) or host_arch()
+    return Request(
+        **values,
+        arch=arch,
+        root_type=environment.get("FS_TYPE") or "ext4",
+        elements=_implied(names, arch=arch, base=not values.get("no_base")),
+        environment=dict(environment),
+    )
+
+
+def host_arch() -> str:
+    """The host's architecture in Debian's words."""
+    machine = platform.machine()
+    return "armhf" if machine.startswith("armv") else ARCHITECTURES.get(machine, machine)
+
+
+def usage(program: str) -> str:
+    """The help text of a command that takes these options."""
+    rows = [(_flags(option), option) for option in OPTIONS]
+    width = max(len(flags) for flags, _ in rows)
+    lines = [f"  {flags:<{width}}  {option.help}{_also(option)}" for flags, option in rows]
+    return "\n".join((
+        f"Usage: {program} [OPTION]... ELEMENT...",
+        "",
+        "Builds a disk image from elements, like: vm debian-minimal",
+        "",
+        *lines,
+        "",
+        "ELEMENTS_PATH: directories of elements of your own, separated by colons.",
+    ))  # fmt: skip
+
+
+def _flags(option: Option) -> str:
+    flags = [f"-{option.short}"] * bool(option.short) + [f"--{option.long}"] * bool(option.long)
+    return ", ".join(flags) + (f" {option.metavar}" if option.metavar else "")
+
+
+def _also(option: Option) -> str:
+    return f" [{option.variable}]" if option.variable else ""
+
+
+def _implied(names: list[str], *, arch: str, base: bool) -> tuple[str, ...]:
+    """The elements that a command line stands for, beyond those it names."""
+    if not names:
+        raise ConfigError(
+            "At least one distribution root element must be specified",
+            hint="for example: vm debian-minimal",
+        )
+    if "vm" in names and not any(name.startswith("block-device-") for name in names):
+        names = [*names, "block-device-efi" if arch in ("arm64", "aarch64") else "block-device-mbr"]
+    return tuple(dict.fromkeys(["base", *names] if base else names))
+
+
+def _getopt(words: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    short = "".join(o.short + ":" * bool(o.metavar) for o in OPTIONS if o.short)
+    long = [o.long + "=" * bool(o.metavar) for o in OPTIONS if o.long]
+    try:
+        return getopt.gnu_getopt(list(words), short, long)
+    except getopt.GetoptError as error:
+        known = [f"--{option.long}" for option in OPTIONS if option.long]
+        raise ConfigError(
+            error.msg, hint=nearest(f"--{error.opt}", known) or "see --help for the options"
+        ) from error
+
+
+def _by_flag(flag: str) -> Option:
+    name = flag.lstrip("-")
+    return next(o for o in OPTIONS if name == (o.long if flag.startswith("--") else o.short))
+
+
+def _add(option: Option, before: Any, argument: str, *, where: str) -> Any:
+    """The field's value after one more occurrence of the option."""
+    if option.field == "checksum":
+        return "md5,sha256"
+    match option.kind:
+        case Kind.FLAG:
+            return True
+        case Kind.COUNT:
+            return (before or 0) + 1
+        case Kind.WORDS:
+            words = tuple(word for word in argument.split(",") if word)
+            return (*(before or ()), *words) if option.field == "packages" else words
+        case _:
+            return _read(option.kind, argument, where)
+
+
+def _read(kind: Kind, text: str, where: str) -> Any:
+    if kind is Kind.TEXT:
+        return text
+    match = re.match(r"\s*(\d+(?:\.\d+)?)", text)
+    if not match or (kind is Kind.NUMBER and not text.strip().isdigit()):
+        raise ConfigError(f"not a number: {text!r}", where=where)
+    match kind:
+        case Kind.GIB:
+            return Size(float(match[1]) * UNITS["GiB"])
+        case Kind.MIB:
+            return Size(float(match[1]) * UNITS["MiB"])
+        case _:
+            return int(match[1])
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for option in OPTIONS:
+        text = environment.get(option.variable, "") if option.variable else ""
+        if not text:
+            continue
+        if option.field == "checksum":
+            values["checksum"] = checksums(text)
+        elif option.kind is Kind.FLAG:
+            values[option.field] = text.lower() in ON
+        else:
+            kind = Kind.NUMBER if option.kind is Kind.COUNT else option.kind
+            values[option.field] = _read(kind, text, option.variable)
+    return values
+
+
+def checksums(text: str) -> str:
+    """Which checksums `DIB_CHECKSUM` asks for: `1` both, else those it names, `0` none."""
+    names = [name for name in ("md5", "sha256") if name in text]
+    return "md5,sha256" if text.lower() in ON else ",".join(names)
+
+
+def cache_directory(request: Request) -> Path:
+    """Where downloads are kept."""
+    home = Path(request.environment.get("HOME") or "~").expanduser()
+    return Path(request.image_cache) if request.image_cache else home / ".cache/image-create"

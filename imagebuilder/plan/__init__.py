@@ -1,0 +1,1 @@
+"""Everything that will happen, decided and checked before any of it does."""

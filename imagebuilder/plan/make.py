@@ -1,0 +1,175 @@
+"""From a Request to a Plan. Between the two steps somebody has to run `environment.d`."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from imagebuilder import registry, schema
+from imagebuilder.disk import load as disk_load
+from imagebuilder.disk.model import Defaults, Disk
+from imagebuilder.element import environment as element_environment
+from imagebuilder.element import load, merge, packages, resolve
+from imagebuilder.element.model import Element, HooksTree
+from imagebuilder.errors import ConfigError
+from imagebuilder.options import Request, cache_directory
+from imagebuilder.plan.model import Draft, Plan, PlannedOutput
+from imagebuilder.sizes import UNITS
+
+EPOCH = 1767225600  # 2026-01-01: what SOURCE_DATE_EPOCH is unless it is given
+BARE = """\
+- local_loop: {name: image0}
+- mkfs:
+    name: mkfs_root
+    base: image0
+    mount: {mount_point: /, fstab: {options: defaults, fsck-passno: 1}}
+"""
+# Only for the builder, or true only on the host (contract of the hooks' environment).
+KEPT_OUTSIDE = ("TMPDIR", "VIRTUAL_ENV", "HOME", "PATH", "_", "PWD", "OLDPWD", "SHLVL")
+
+
+def draft(request: Request) -> Draft:
+    """Resolve, merge and check everything that needs no program to be run."""
+    search = load.search_path(request.environment.get("ELEMENTS_PATH", ""))
+    elements = resolve.resolve(request.elements, load.index(search))
+    element_environment.check(elements, request.environment)
+    tree = merge.merge(elements)
+    document = block_device(request, elements)
+    disk = disk_load.load(document, _defaults(request))
+    return Draft(
+        request=request,
+        elements=elements,
+        tree=tree,
+        disk=disk,
+        disk_source=document.where,
+        variables=_variables(request, elements, disk, ":".join(map(str, search))),
+        warnings=_warnings(search, tree),
+    )
+
+
+def finish(draft: Draft, environment: Mapping[str, str]) -> Plan:
+    """The plan, once `environment` is known: what `environment.d` made of the variables."""
+    request = draft.request
+    changes = packages.requests(draft.elements, environment)
+    plugins = registry.names("boot")
+    return Plan(
+        draft=draft,
+        environment=environment,
+        packages=changes.phases,
+        early=packages.early(draft.elements, draft.tree, changes.phases),
+        boot_loaders=tuple(e.name for e in draft.elements if e.name in plugins),
+        outputs=tuple(
+            PlannedOutput(format=name, path=Path(f"{request.output_name}.{name}"))
+            for name in dict.fromkeys(request.types)
+        ),
+        secrets=element_environment.secrets(draft.elements, environment),
+        epoch=int(draft.variables["SOURCE_DATE_EPOCH"]),
+        warnings=(*draft.warnings, *changes.warnings),
+    )
+
+
+def block_device(request: Request, elements: tuple[Element, ...]) -> schema.Document:
+    """The document that describes the disk: the variable's, an element's, or a bare root."""
+    text = request.environment.get("DIB_BLOCK_DEVICE_CONFIG", "")
+    if text.startswith("file://"):
+        return schema.read(Path(text.removeprefix("file://")))
+    if text:
+        return schema.parse(text, where="DIB_BLOCK_DEVICE_CONFIG")
+    arch = {"ppc64le": "ppc64el"}.get(request.arch, request.arch)
+    for element in elements:
+        for name in (f"block-device-{arch}.yaml", "block-device-default.yaml"):
+            if (element.path / name).is_file():
+                return schema.read(element.path / name)
+    return schema.parse(BARE, where="a disk without partitions")
+
+
+def _defaults(request: Request) -> Defaults:
+    sector = request.environment.get("DIB_BLOCK_SIZE", "")
+    if sector and sector not in ("512", "4096"):
+        raise ConfigError(
+            f"not a sector size: {sector!r}", where="DIB_BLOCK_SIZE", hint="512 or 4096"
+        )
+    return Defaults(
+        image=Path(request.output_name).name,
+        root_type=request.root_type,
+        root_label=request.root_label,
+        root_options=_mkfs_options(request),
+        sector=int(sector) if sector else None,
+    )
+
+
+def _mkfs_options(request: Request) -> tuple[str, ...]:
+    own = tuple(shlex.split(request.mkfs_options))
+    if request.root_type != "ext4":
+        return own
+    resize = request.max_online_resize
+    journal = request.journal_size // UNITS["MiB"]
+    return (
+        *(("-E", f"resize={resize}") if resize else ()),
+        *("-i", "4096", "-J", f"size={journal}"),
+        *own,
+    )
+
+
+def _variables(
+    request: Request, elements: tuple[Element, ...], disk: Disk, search: str
+) -> dict[str, str]:
+    """What hooks find in their environment, apart from the places of this very build."""
+    given = request.environment
+    names = " ".join(element.name for element in elements)
+    pairs = " ".join(f"[{element.name}]={element.path}" for element in elements)
+    boot = next((fs.label for fs in disk.mounted if fs.mount_point == "/boot"), "")
+    tables = [partitioning.label.value for partitioning in disk.partitionings]
+    return element_environment.defaults(elements) | {
+        key: value for key, value in given.items() if value or key not in _declared(elements)
+    } | {
+        "ARCH": request.arch,
+        "DIB_ARGS": " ".join(request.elements),
+        "DIB_BOOT_LABEL": boot,
+        "DIB_CHECKSUM": request.checksum or "0",
+        "DIB_DEBUG_TRACE": str(request.trace),
+        "DIB_IMAGE_CACHE": str(cache_directory(request)),
+        "DIB_LOCKFILES": given.get("DIB_LOCKFILES") or str(cache_directory(request) / "lockfiles"),
+        "DIB_MOUNTPOINTS": "|".join(fs.mount_point for fs in disk.mounted),
+        "DIB_OFFLINE": "1" if request.offline else "",
+        "DIB_ROOT_FSTYPE": disk.root.type,
+        "DIB_ROOT_LABEL": disk.root.label,
+        "ELEMENTS_PATH": search,
+        "FS_TYPE": request.root_type,
+        "IMAGE_ELEMENT": names,
+        "IMAGE_ELEMENT_YAML": "{" + ", ".join(f"{e.name}: {e.path}" for e in elements) + "}",
+        "BASH_FUNC_get_image_element_array%%": f"() {{  echo '{pairs}'\n}}",
+        "IMAGE_NAME": request.output_name,
+        "IMAGEBUILDER_PARTITION_TABLE": _table_name(tables),
+        "IMAGEBUILDER_ROOT_FSTYPE": disk.root.type,
+        "IMAGEBUILDER_ROOT_UUID": str(disk.root.uuid),
+        "LC_ALL": "C",
+        "SOURCE_DATE_EPOCH": _epoch(given),
+    }  # fmt: skip
+
+
+def _table_name(labels: list[str]) -> str:
+    """What GRUB calls the first partition table."""
+    return {"mbr": "msdos", "gpt": "gpt"}[labels[0]] if labels else "none"
+
+
+def _declared(elements: tuple[Element, ...]) -> frozenset[str]:
+    return frozenset(variable.name for element in elements for variable in element.variables)
+
+
+def _epoch(environment: Mapping[str, str]) -> str:
+    text = environment.get("SOURCE_DATE_EPOCH") or str(EPOCH)
+    if not re.fullmatch(r"\d{1,11}", text):
+        raise ConfigError(
+            f"not a time: {text!r}", where="SOURCE_DATE_EPOCH", hint="seconds since 1970-01-01 UTC"
+        )
+    return text
+
+
+def _warnings(search: tuple[Path, ...], tree: HooksTree) -> tuple[str, ...]:
+    return (
+        *(f"Element <{ours}> overrides <{other}>" for ours, other in load.overridden(search)),
+        *(f"{path} will not run: {reason}" for path, reason in tree.ignored),
+    )

@@ -1,0 +1,165 @@
+"""A plan as text, as JSON, and as a graph for Graphviz or Mermaid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from imagebuilder.disk.model import Device, Filesystem, Partition
+from imagebuilder.element.environment import redact
+from imagebuilder.element.model import PHASES, Phase
+from imagebuilder.plan.model import Plan
+
+
+def text(plan: Plan) -> str:
+    """The plan for a human being."""
+    lines = [
+        f"image      {plan.request.output_name} ({plan.request.arch})",
+        f"elements   {' '.join(element.name for element in plan.draft.elements)}",
+        *(line for phase in PHASES for line in _phase_lines(plan, phase)),
+        f"boot       {', '.join(plan.boot_loaders) or 'no boot loader'}",
+        f"disk       from {plan.draft.disk_source}",
+        *(f"  {line}" for line in _disk_lines(plan)),
+        f"outputs    {', '.join(str(output.path) for output in plan.outputs)}",
+        *(f"warning: {warning}" for warning in plan.warnings),
+    ]
+    return redact("\n".join(lines), plan.secrets)
+
+
+def as_json(plan: Plan) -> str:
+    """The plan for a program; keys are stable."""
+    return redact(json.dumps(_document(plan), indent=2), plan.secrets)
+
+
+def dot(plan: Plan) -> str:
+    """The elements and the phases as a Graphviz graph."""
+    lines = [f'  "{a}" -> "{b}"{_style(kind)};' for a, b, kind in _edges(plan)]
+    return "\n".join(("digraph plan {", "  rankdir=LR;", "  node [shape=box];", *lines, "}"))
+
+
+def mermaid(plan: Plan) -> str:
+    """The elements and the phases as a Mermaid flow chart."""
+    names: dict[str, str] = {}
+    lines = []
+    for a, b, kind in _edges(plan):
+        one, other = (names.setdefault(name, f"n{len(names)}") for name in (a, b))
+        arrow = "-.->" if kind == "needs" else "-->"
+        lines.append(f'  {one}["{a}"] {arrow} {other}["{b}"]')
+    return "\n".join(("flowchart LR", *lines))
+
+
+def _phase_lines(plan: Plan, phase: Phase) -> Iterator[str]:
+    hooks = plan.draft.tree.of(phase.name)
+    change = plan.packages.get(phase.name)
+    if not hooks and not (change and (change.install or change.uninstall)):
+        return
+    yield f"{phase.name:<10} ({phase.where.value})"
+    if phase.name == "root" and plan.early:
+        yield f"  with the bootstrap: {' '.join(plan.early)}"
+    for verb in ("install", "uninstall") if change else ():
+        names = [name for request in getattr(change, verb) for name in request.names]
+        if names:
+            yield f"  {verb}: {' '.join(names)}"
+    for hook in hooks:
+        yield f"  {hook.name:<40} {hook.element}"
+
+
+def _disk_lines(plan: Plan) -> Iterator[str]:
+    disk = plan.draft.disk
+    for device in disk.devices:
+        yield f"{device.name}: {device.size or 'as large as its content needs'}"
+        for partitioning in (p for p in disk.partitionings if p.base == device.name):
+            yield f"  {partitioning.label.value} partition table"
+            for partition in partitioning.partitions:
+                yield f"    {partition.name:<12} {_amount(partition)}"
+    for fs in disk.filesystems:
+        yield f"{fs.base}: {fs.type} {fs.label!r} {fs.mount_point}".rstrip()
+
+
+def _amount(partition: Partition) -> str:
+    return f"{partition.percent:g} %" if partition.size is None else str(partition.size)
+
+
+def _document(plan: Plan) -> dict[str, Any]:
+    disk = plan.draft.disk
+    return {
+        "name": plan.request.output_name,
+        "arch": plan.request.arch,
+        "epoch": plan.epoch,
+        "elements": [
+            {"name": e.name, "path": str(e.path), "depends": list(e.depends)}
+            for e in plan.draft.elements
+        ],
+        "phases": [
+            {
+                "name": phase.name,
+                "where": phase.where.value,
+                "hooks": [
+                    {"name": h.name, "element": h.element, "source": str(h.source)}
+                    for h in plan.draft.tree.of(phase.name)
+                ],
+                **_packages(plan, phase),
+            }
+            for phase in PHASES
+        ],
+        "early_packages": list(plan.early),
+        "boot_loaders": list(plan.boot_loaders),
+        "disk": {
+            "source": plan.draft.disk_source,
+            "devices": [_device(device) for device in disk.devices],
+            "partitions": [
+                {"name": p.name, "table": t.label.value, "size": p.size, "percent": p.percent}
+                for t in disk.partitionings
+                for p in t.partitions
+            ],
+            "filesystems": [_filesystem(fs) for fs in disk.filesystems],
+        },
+        "outputs": [{"format": o.format, "path": str(o.path)} for o in plan.outputs],
+        "warnings": list(plan.warnings),
+    }
+
+
+def _packages(plan: Plan, phase: Phase) -> dict[str, list[str]]:
+    change = plan.packages.get(phase.name)
+    if change is None:
+        return {"install": [], "uninstall": []}
+    return {
+        verb: [name for request in requests for name in request.names]
+        for verb, requests in (("install", change.install), ("uninstall", change.uninstall))
+    }
+
+
+def _device(device: Device) -> dict[str, Any]:
+    return {"name": device.name, "size": device.size, "sector": device.sector}
+
+
+def _filesystem(fs: Filesystem) -> dict[str, Any]:
+    return {
+        "name": fs.name,
+        "base": fs.base,
+        "type": fs.type,
+        "label": fs.label,
+        "uuid": str(fs.uuid),
+        "mount_point": fs.mount_point,
+    }
+
+
+def _edges(plan: Plan) -> Iterator[tuple[str, str, str]]:
+    for element in plan.draft.elements:
+        for name in element.depends:
+            yield element.name, name, "needs"
+    phases = [phase for phase in PHASES if plan.draft.tree.of(phase.name)]
+    steps = [phase.directory for phase in phases] + ["disk"]
+    for before, after in pairwise(steps):
+        yield before, after, "then"
+    for phase in phases:
+        for element in dict.fromkeys(h.element for h in plan.draft.tree.of(phase.name)):
+            yield element, phase.directory, "takes part"
+    for output in plan.outputs:
+        yield "disk", str(output.path), "then"
+
+
+def _style(kind: str) -> str:
+    return {"needs": " [style=dashed]", "takes part": " [color=gray]", "then": ""}[kind]
