@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class BuildError(Exception):
     """A failure we can explain: what happened, where, and what to do about it."""
@@ -66,3 +69,9 @@ class Interrupted(BuildError):  # ruff: ignore[error-suffix-on-exception-name] -
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by signal {number}")
         self.exit_status = 128 + number
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint that names what the user may have meant, or nothing."""
+    close = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else ""

@@ -11,8 +11,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
-from imagebuilder.errors import ConfigError
-from imagebuilder.schema import nearest
+from imagebuilder.errors import ConfigError, nearest
 from imagebuilder.sizes import UNITS, Size
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.resources
 import json
+import re
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from imagebuilder.errors import ConfigError
+from imagebuilder.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
     from jsonschema.protocols import Validator
+
+
+MERGE = "tag:yaml.org,2002:merge"
+TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +34,50 @@ class Document:
 
     def place(self, path: Iterable[str | int]) -> str:
         """`file:line:column` of the value at `path`, or of the nearest one above it."""
+        return self._place(self._node(path))
+
+    def key_place(self, path: Iterable[str | int], key: str) -> str:
+        """`file:line:column` of a key in the mapping at `path`."""
+        node = self._node(path)
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+        return self._place(next((name for name, _ in pairs if name.value == key), node))
+
+    def _node(self, path: Iterable[str | int]) -> yaml.Node | None:
         node = self.node
         for key in path:
             child = _child(node, key)
             if child is None:
                 break
             node = child
+        return node
+
+    def _place(self, node: yaml.Node | None) -> str:
         if node is None:
             return self.where
         return f"{self.where}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, except that a key given twice is an error."""
+    """The safe loader, except that a key given twice is an error, and a date is text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != TIMESTAMP]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
+    return str(loader.construct_scalar(node))
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
     seen: set[Hashable] = set()
     for key_node, _ in node.value:
+        if key_node.tag == MERGE:
+            continue
         key = loader.construct_object(key_node, deep=True)
-        if isinstance(key, Hashable) and key in seen and key_node.value != "<<":
+        if isinstance(key, Hashable) and key in seen:
             raise yaml.constructor.ConstructorError(
                 None, None, f"the key {key!r} is given twice", key_node.start_mark
             )
@@ -59,6 +87,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
+_Loader.add_constructor("tag:yaml.org,2002:value", _text)
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
@@ -74,37 +103,76 @@ def read(path: Path) -> Document:
 
 
 def parse(text: str, *, where: str) -> Document:
-    """The document in `text`; raise ConfigError with line and column if it is not one."""
-    loader = _Loader(text)
+    """The document in `text`; raise ConfigError with line and column if it is not one.
+
+    It is YAML, or JSON: a text that is both means what it means as JSON.
+    """
+    is_json, value = _json(text)
     try:
-        node = loader.get_single_node()
-        value = None if node is None else loader.construct_document(node)
+        node, other = _yaml(text.replace("\t", " ") if is_json else text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
         raise ConfigError(f"is not valid YAML: {error.problem}", where=place) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:
         raise ConfigError(f"is not valid YAML: {error}", where=where) from error
+    except RecursionError as error:
+        raise ConfigError("is nested too deeply", where=where) from error
+    return Document(where, value if is_json else other, node)
+
+
+def _yaml(text: str) -> tuple[yaml.Node | None, Any]:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        return node, None if node is None else loader.construct_document(node)
     finally:
         loader.dispose()
-    return Document(where, value, node)
+
+
+def _json(text: str) -> tuple[bool, Any]:
+    """Whether `text` is a JSON object or list, and its value. Its tabs are never in a string."""
+    if not text.lstrip().startswith(("{", "[")):
+        return False, None
+    try:
+        return True, json.loads(text)
+    except (ValueError, RecursionError):
+        return False, None
 
 
 def check(document: Document, schema: str) -> Any:
     """The document's value, if it satisfies `schema` (like `element/schemas/element.json`)."""
     from jsonschema.exceptions import best_match  # costs 60 ms, needed only here
 
-    error = best_match(_validator(schema).iter_errors(document.value))
+    try:
+        _check_keys(document, document.value, ())
+        error = best_match(_validator(schema).iter_errors(document.value))
+    except RecursionError as recursion:
+        raise ConfigError("is nested too deeply", where=document.where) from recursion
     if error is None:
         return document.value
     what, hint = _explain(error)
+    unknown = _unknown_keys(error)
+    if unknown:
+        raise ConfigError(
+            what, where=document.key_place(error.absolute_path, unknown[0]), hint=hint
+        )
     raise ConfigError(what, where=document.place(error.absolute_path), hint=hint)
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A hint that names what the user may have meant, or nothing."""
-    close = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(map(repr, close))}?" if close else ""
+def _check_keys(document: Document, value: Any, path: tuple[str | int, ...]) -> None:
+    """Refuse the keys that YAML does not read as text, like `on` or `3.10`."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(_list(value))
+    for key, child in pairs:
+        if isinstance(value, dict) and not isinstance(key, str):
+            raise ConfigError(
+                f"the key {key!r} is not text", where=document.place((*path, key)), hint="quote it"
+            )
+        _check_keys(document, child, (*path, key))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 @cache
@@ -119,12 +187,28 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     path = ".".join(str(part) for part in error.absolute_path)
     place = f"in '{path}': " if path else ""
     schema = error.schema if isinstance(error.schema, Mapping) else {}
-    if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
+    description = str(schema.get("description", ""))
+    unknown = _unknown_keys(error)
+    if unknown:
         known = schema.get("properties", {})
-        unknown = sorted(str(key) for key in error.instance if key not in known)
-        hint = nearest(unknown[0], known) or f"known keys: {', '.join(sorted(known))}"
-        return f"{place}unknown key {unknown[0]!r}", hint
-    return f"{place}{error.message}", str(schema.get("description", ""))
+        listed = f"known keys: {', '.join(sorted(known))}" if known else description
+        return f"{place}unknown key {unknown[0]!r}", nearest(unknown[0], known) or listed
+    return f"{place}{error.message}", description
+
+
+def _unknown_keys(error: ValidationError) -> list[str]:
+    """The keys that the schema does not know, or that are not written as it wants keys to be."""
+    if not isinstance(error.schema, Mapping) or not isinstance(error.instance, Mapping):
+        return []
+    if error.validator != "additionalProperties":
+        return []
+    known = error.schema.get("properties", {})
+    patterns = error.schema.get("patternProperties", {})
+    return sorted(
+        key
+        for key in error.instance
+        if key not in known and not any(re.search(pattern, key) for pattern in patterns)
+    )
 
 
 def _child(node: yaml.Node | None, key: str | int) -> yaml.Node | None:
@@ -132,7 +216,7 @@ def _child(node: yaml.Node | None, key: str | int) -> yaml.Node | None:
         child = node.value[key]
         return child if isinstance(child, yaml.Node) else None
     if isinstance(node, yaml.MappingNode):
-        for key_node, value in node.value:
+        for key_node, value in reversed(node.value):  # what `<<` merges in comes first
             if key_node.value == str(key) and isinstance(value, yaml.Node):
                 return value
     return None

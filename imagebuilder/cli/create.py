@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from imagebuilder import __version__
-from imagebuilder.cli import signals
-from imagebuilder.cli.log import Log, complain
+from imagebuilder.cli.guard import ReportedError, guarded
+from imagebuilder.cli.log import Log
 from imagebuilder.errors import BuildError, HookError, Interrupted
 from imagebuilder.options import Request, parse, usage
 
@@ -41,31 +41,6 @@ def build(request: Request) -> int:
             raise ReportedError(error) from error
         log.end(artefacts)
     return 0
-
-
-class ReportedError(BuildError):
-    """A failure that the user has been told about."""
-
-    def __init__(self, error: BuildError) -> None:
-        super().__init__(error.what, where=error.where, hint=error.hint)
-        self.error, self.exit_status = error, error.exit_status
-
-
-def guarded(
-    action: Callable[[], int], status: Callable[[BuildError], int] = lambda e: e.exit_status
-) -> int:
-    """Run a program to its exit status; an expected failure becomes one clear message."""
-    signals.install()
-    try:
-        return action()
-    except ReportedError as error:
-        return status(error.error)
-    except BuildError as error:
-        complain(error)
-        return status(error)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141
 
 
 def _status(error: BuildError) -> int:

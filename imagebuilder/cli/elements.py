@@ -10,8 +10,7 @@ from typing import Any
 
 from imagebuilder.element import load
 from imagebuilder.element.model import PHASES, Element
-from imagebuilder.errors import ElementError
-from imagebuilder.schema import nearest
+from imagebuilder.errors import ElementError, nearest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from imagebuilder import __version__
+from imagebuilder.cli.guard import complain
 from imagebuilder.errors import BuildError, ConfigError
 from imagebuilder.events import Event, Finished, Line, Said, Started
 from imagebuilder.options import Request
@@ -117,11 +118,6 @@ class Log:
             f"{'Script':<50} {'Seconds':>8}", "-" * 59, *rows, "",
             "--------------------- END PROFILING ---------------------")))  # fmt: skip
         self.hooks.clear()
-
-
-def complain(error: BuildError) -> None:
-    """One clear message on standard error."""
-    print(f"error: {error}", file=sys.stderr, flush=True)
 
 
 def _ending(done: Finished) -> str:

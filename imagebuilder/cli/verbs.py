@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 
 from imagebuilder import __version__
-from imagebuilder.cli.create import create, guarded
+from imagebuilder.cli.guard import guarded
 
 VERBS = {
     "build": "build an image from elements; takes the options of disk-image-create",
@@ -23,8 +23,14 @@ TAKES_BUILD_OPTIONS = ("build", "plan")
 def main(words: Sequence[str]) -> int:
     """Run one verb; its exit status."""
     if words and words[0] == "build":
-        return guarded(lambda: create(words[1:], "imagebuilder build"))
+        return guarded(lambda: _build(words[1:]))
     return guarded(lambda: _dispatch(words))
+
+
+def _build(words: Sequence[str]) -> int:
+    from imagebuilder.cli.create import create
+
+    return create(words, "imagebuilder build")
 
 
 def _dispatch(words: Sequence[str]) -> int:

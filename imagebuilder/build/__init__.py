@@ -1,0 +1,1 @@
+"""The first story: from a Request to the artefacts that it asks for."""

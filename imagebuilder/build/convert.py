@@ -1,0 +1,41 @@
+"""Makes every output from one tree: archives of it first, then images of the poured disk."""
+
+from __future__ import annotations
+
+from imagebuilder import registry
+from imagebuilder.boot.model import BootBlocks
+from imagebuilder.build import check
+from imagebuilder.build.pour import Pouring, first_device, pour, stage
+from imagebuilder.formats.model import Artefact, Output, Source
+
+MOVED = "raw"  # takes the poured image itself, so it has to come last
+
+
+def outputs(pouring: Pouring, blocks: BootBlocks) -> tuple[Artefact, ...]:
+    """Write everything that was asked for; the artefacts in the order that was asked for."""
+    wanted = check.outputs(pouring.plan.request, pouring.plan.epoch)
+    made = {o.format: _pack(pouring, o) for o in wanted if _source(o) is Source.TREE}
+    disks = sorted((o for o in wanted if _source(o) is Source.DISK), key=_turn)
+    if disks:
+        image = pour(pouring, blocks)[first_device(pouring.disk).name]
+        for output in disks:
+            with stage(pouring.listen, output.format):
+                module = registry.find("formats", output.format)
+                made[output.format] = module.write(image, output, pouring.run)
+    return tuple(made[output.format] for output in wanted)
+
+
+def _pack(pouring: Pouring, output: Output) -> Artefact:
+    with stage(pouring.listen, output.format):
+        module = registry.find("formats", output.format)
+        artefact: Artefact = module.write(pouring.place.tree, output, pouring.run)
+        return artefact
+
+
+def _source(output: Output) -> Source:
+    source: Source = registry.find("formats", output.format).SOURCE
+    return source
+
+
+def _turn(output: Output) -> bool:
+    return output.format == MOVED

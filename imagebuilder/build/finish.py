@@ -1,0 +1,100 @@
+"""Takes out of a finished tree what the build needed and the image does not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from imagebuilder import paths
+
+RESOLV = "/etc/resolv.conf"
+ORIGINAL = "/etc/resolv.conf.ORIG"
+FALLBACK = b"nameserver 127.0.0.53\n"
+# Rewritten by the next run of the program they belong to, and different after every build.
+VOLATILE = (
+    "/var/cache/ldconfig/aux-cache",
+    "/var/cache/apt/pkgcache.bin",
+    "/var/cache/apt/srcpkgcache.bin",
+    "/var/cache/debconf/config.dat-old",
+    "/var/cache/debconf/templates.dat-old",
+    "/var/lib/dpkg/status-old",
+    "/var/lib/dpkg/available-old",
+    "/var/lib/dpkg/diversions-old",
+    "/var/lib/dpkg/statoverride-old",
+    "/var/lib/systemd/random-seed",
+    "/var/lib/systemd/credential.secret",
+    "/etc/passwd-",
+    "/etc/group-",
+    "/etc/shadow-",
+    "/etc/gshadow-",
+    "/etc/subuid-",
+    "/etc/subgid-",
+    "/.extra_settings",
+)
+
+
+def lend_resolver(tree: Path) -> None:
+    """Give the chroot the host's resolver; the tree's own file waits as `.ORIG`."""
+    paths.rename_in(tree, RESOLV, ORIGINAL)
+    host = Path(RESOLV)
+    paths.write_in(tree, RESOLV, host.read_bytes() if host.is_file() else FALLBACK)
+
+
+def return_resolver(tree: Path) -> None:
+    """Put the tree's own resolver file back, unless a hook has made it a symlink."""
+    if paths.is_symlink_in(tree, RESOLV):
+        paths.remove_in(tree, ORIGINAL)
+        return
+    paths.remove_in(tree, RESOLV)
+    paths.rename_in(tree, ORIGINAL, RESOLV)
+
+
+def tidy(tree: Path) -> None:
+    """Empty /tmp and the logs, and remove what differs between two equal builds."""
+    _empty(tree / "tmp")
+    for path in _files(tree / "var/log"):
+        os.truncate(path, 0)
+    for path in _files(tree / "root"):
+        if path.parent == tree / "root" and path.suffix == ".log":
+            path.unlink()
+    for name in VOLATILE:
+        paths.remove_in(tree, name)
+
+
+def clamp_times(tree: Path, epoch: int) -> None:
+    """Set every modification time later than `epoch` (seconds) to it, innermost first."""
+    limit = epoch * 10**9
+    for path, status in _walk(tree):
+        if status.st_mtime_ns > limit:
+            os.utime(path, ns=(limit, limit), follow_symlinks=False)
+
+
+def _walk(directory: Path | str) -> Iterator[tuple[str, os.stat_result]]:
+    """Everything below and the directory itself, children before their parents."""
+    with os.scandir(directory) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(entry.path)
+            else:
+                yield entry.path, entry.stat(follow_symlinks=False)
+    yield os.fspath(directory), os.lstat(directory)
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    if directory.is_dir() and not directory.is_symlink():
+        for path, status in _walk(directory):
+            if stat.S_ISREG(status.st_mode):
+                yield Path(path)
+
+
+def _empty(directory: Path) -> None:
+    if not directory.is_dir() or directory.is_symlink():
+        return
+    for entry in os.scandir(directory):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            Path(entry.path).unlink()

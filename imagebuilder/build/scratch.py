@@ -1,0 +1,95 @@
+"""The scratch directory of a build: in memory if there is room, and gone afterwards.
+
+A build that was killed leaves at most one directory behind. Each holds a lock file that its
+builder has locked; the next build removes every directory whose lock is free.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from imagebuilder.errors import ConfigError
+from imagebuilder.hooks.place import Place
+from imagebuilder.options import Request
+from imagebuilder.sandbox import kernel
+from imagebuilder.sandbox.isolate import detach_below
+from imagebuilder.sizes import UNITS, Size
+
+PREFIX = "dib_build."
+LOCK = ".lock"
+SHARE_OF_MEMORY = 0.8
+
+
+@contextmanager
+def scratch(request: Request) -> Generator[Place, None, None]:
+    """A place to build in; needs the builder's own mount namespace."""
+    base = _base(request)
+    sweep(base)
+    directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base)).resolve()
+    lock = _lock(directory / LOCK)
+    try:
+        if in_memory(request):
+            size = int(available_memory() * SHARE_OF_MEMORY)
+            kernel.mount("tmpfs", directory, "tmpfs", options=f"mode=755,size={size}")
+        directory.chmod(0o755)
+        place = Place(scratch=directory)
+        place.make()
+        yield place
+    finally:
+        detach_below(directory)
+        _remove(directory)
+        os.close(lock)
+
+
+def in_memory(request: Request) -> bool:
+    """Whether there is memory enough to build in."""
+    return not request.no_tmpfs and available_memory() >= 2 * request.min_tmpfs
+
+
+def available_memory() -> Size:
+    """What the kernel says is available (`proc_meminfo(5)`, MemAvailable)."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    words = next(line.split() for line in lines if line.startswith("MemAvailable:"))
+    return Size(int(words[1]) * UNITS["KiB"])
+
+
+def sweep(base: Path) -> None:
+    """Remove the scratch directories of builders that have died."""
+    for directory in base.glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            lock = _lock(directory / LOCK)
+            _remove(directory)
+            os.close(lock)
+
+
+def _base(request: Request) -> Path:
+    environment = request.environment
+    base = Path(environment.get("TMPDIR") or environment.get("TMP_DIR") or tempfile.gettempdir())
+    if not base.is_dir() or not os.access(base, os.W_OK | os.X_OK):
+        raise ConfigError(
+            "is not a directory that can be written to", where=str(base), hint="set TMPDIR"
+        )
+    return base
+
+
+def _lock(path: Path) -> int:
+    """A descriptor that holds the lock; raise OSError if somebody else does."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _remove(directory: Path) -> None:
+    with suppress(OSError):
+        kernel.unmount(directory)
+    shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,124 @@
+"""From a Request to artefacts: decide, run the phases, pour, convert."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from imagebuilder import paths, registry
+from imagebuilder.boot.model import EMPTY, BootBlocks
+from imagebuilder.build import check, convert, finish
+from imagebuilder.build.pour import Pouring, stage
+from imagebuilder.build.scratch import scratch
+from imagebuilder.disk.fstab import fstab
+from imagebuilder.element.model import PHASES, Phase
+from imagebuilder.errors import ConfigError
+from imagebuilder.events import Listener, Said, ignore
+from imagebuilder.formats.model import Artefact
+from imagebuilder.hooks import merged
+from imagebuilder.hooks.phase import Work, read_environment, run_phase
+from imagebuilder.hooks.place import Place
+from imagebuilder.options import Request
+from imagebuilder.plan import make
+from imagebuilder.plan.model import Draft, Plan
+from imagebuilder.process import run
+from imagebuilder.sandbox.isolate import detach_below, isolate
+from imagebuilder.sandbox.model import Sandbox
+from imagebuilder.sandbox.session import enter
+
+DEADLINE = "IMAGEBUILDER_HOOK_TIMEOUT"
+
+
+def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
+    """Build everything that `request` asks for."""
+    draft = make.draft(request)
+    check.before(draft)
+    isolate()
+    with scratch(request) as place:
+        plan = _settle(draft, place, listen)
+        for warning in plan.warnings:
+            listen(Said(warning, warning=True))
+        merged.write_packages(place.hooks, plan.packages)
+        merged.write_package_maps(place.hooks, draft.elements)
+        blocks = _make_tree(plan, place, listen)
+        return convert.outputs(Pouring(plan=plan, place=place, run=run, listen=listen), blocks)
+
+
+def plan(request: Request) -> Plan:
+    """What a build would do; nothing is done, but `environment.d` is run."""
+    draft = make.draft(request)
+    with tempfile.TemporaryDirectory() as directory:
+        place = Place(scratch=Path(directory))
+        place.make()
+        isolate()
+        return _settle(draft, place, ignore)
+
+
+def _settle(draft: Draft, place: Place, listen: Listener) -> Plan:
+    merged.copy(draft.tree, place.hooks)
+    return make.finish(draft, read_environment(place, draft.tree, draft.variables, listen))
+
+
+def _make_tree(plan: Plan, place: Place, listen: Listener) -> BootBlocks:
+    """Run all phases, and what the core does between them."""
+    os.environ["SOURCE_DATE_EPOCH"] = str(plan.epoch)
+    blocks = EMPTY
+    between: dict[str, Callable[[], None]] = {
+        "root": lambda: _after_root(place.tree),
+        "post-root": lambda: detach_below(place.tree),
+        "block-device": lambda: _write_fstab(plan, place.tree),
+    }
+    for phase in PHASES:
+        run_phase(_work(plan, place, phase, listen))
+        between.get(phase.name, lambda: None)()
+        if phase.name == "finalise":
+            blocks = _install_boot_loader(plan, place, listen)
+    with stage(listen, "tidy"):
+        detach_below(place.tree)
+        finish.return_resolver(place.tree)
+        finish.tidy(place.tree)
+        finish.clamp_times(place.tree, plan.epoch)
+    return blocks
+
+
+def _work(plan: Plan, place: Place, phase: Phase, listen: Listener) -> Work:
+    extra = {"IMAGEBUILDER_EARLY_PACKAGES": " ".join(plan.early)} if phase.name == "root" else {}
+    return Work(
+        phase=phase,
+        place=place,
+        tree=plan.draft.tree,
+        variables={**plan.draft.variables, **extra},
+        listen=listen,
+        secrets=plan.secrets,
+        packages=plan.request.packages if phase.name == "install" else (),
+        deadline=float(plan.request.environment.get(DEADLINE) or 0),
+    )
+
+
+def _after_root(tree: Path) -> None:
+    found = {path.name for path in tree.iterdir()} - {"tmp", "lost+found"}
+    if not found:
+        raise ConfigError(
+            "Failed to deploy the root element.",
+            where="phase root",
+            hint="the operating system element's root.d has to fill TARGET_ROOT",
+        )
+    finish.lend_resolver(tree)
+
+
+def _write_fstab(plan: Plan, tree: Path) -> None:
+    text = fstab(plan.draft.disk)
+    if text:
+        paths.write_in(tree, "/etc/fstab", text.encode())
+
+
+def _install_boot_loader(plan: Plan, place: Place, listen: Listener) -> BootBlocks:
+    table = plan.draft.variables["IMAGEBUILDER_PARTITION_TABLE"]
+    blocks = EMPTY
+    for name in plan.boot_loaders:
+        with stage(listen, name), enter(Sandbox(root=place.tree, network=False)) as inside:
+            plugin = registry.find("boot", name)
+            blocks = plugin.install(place.tree, plan.draft.disk, inside, table=table)
+    return blocks

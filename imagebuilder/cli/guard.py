@@ -1,0 +1,56 @@
+"""Runs a program to its exit status; an expected failure becomes one clear message."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from imagebuilder.cli import signals
+from imagebuilder.errors import BuildError, ToolMissingError
+
+LIBRARIES = ("yaml", "jsonschema", "networkx", "stevedore", "rich")
+BROKEN_PIPE = 141
+
+
+class ReportedError(BuildError):
+    """A failure that the user has been told about."""
+
+    def __init__(self, error: BuildError) -> None:
+        super().__init__(error.what, where=error.where, hint=error.hint)
+        self.error, self.exit_status = error, error.exit_status
+
+
+def guarded(
+    action: Callable[[], int], status: Callable[[BuildError], int] = lambda e: e.exit_status
+) -> int:
+    """The action's own status, or `status` of the BuildError that ended it."""
+    signals.install()
+    try:
+        return action()
+    except ReportedError as error:
+        return status(error.error)
+    except BuildError as error:
+        complain(error)
+        return status(error)
+    except ModuleNotFoundError as error:
+        return _without_library(error, status)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return BROKEN_PIPE
+
+
+def complain(error: BuildError) -> None:
+    """One clear message on standard error."""
+    print(f"error: {error}", file=sys.stderr, flush=True)
+
+
+def _without_library(error: ModuleNotFoundError, status: Callable[[BuildError], int]) -> int:
+    if error.name not in LIBRARIES:
+        raise error
+    explained = ToolMissingError(
+        f"the Python library {error.name} is not installed",
+        hint="'imagebuilder doctor --install' brings what is missing",
+    )
+    complain(explained)
+    return status(explained)
