@@ -7,7 +7,7 @@ from pathlib import Path
 from imagebuilder import registry
 from imagebuilder.errors import ToolMissingError
 from imagebuilder.formats import place
-from imagebuilder.formats.model import Output
+from imagebuilder.formats.model import Output, Source
 from imagebuilder.options import Request
 from imagebuilder.plan.model import Draft
 from imagebuilder.process import find
@@ -22,13 +22,15 @@ TOOLS = {
 
 def before(draft: Draft) -> None:
     """Raise the error that the build would end with otherwise."""
-    for output in outputs(draft.request, epoch=0):
+    wanted = outputs(draft.request, epoch=0)
+    for output in wanted:
         place.check(output)
-    kinds = [fs.type for fs in draft.disk.filesystems]
+    poured = any(registry.find("formats", o.format).SOURCE is Source.DISK for o in wanted)
+    kinds = [fs.type for fs in draft.disk.filesystems] if poured else []
     for kind in kinds:
         registry.find("filesystems", kind)
-    wanted = [tool for kind in (*kinds, *draft.request.types) for tool in TOOLS.get(kind, ())]
-    missing = [tool for tool in dict.fromkeys(("bash", *wanted)) if find(tool) is None]
+    tools = [tool for kind in (*kinds, *draft.request.types) for tool in TOOLS.get(kind, ())]
+    missing = [tool for tool in dict.fromkeys(("bash", *tools)) if find(tool) is None]
     if missing:
         raise ToolMissingError(
             f"{', '.join(missing)} not installed",
@@ -40,7 +42,7 @@ def outputs(request: Request, epoch: int) -> tuple[Output, ...]:
     """The outputs that a request wants; files in them are no younger than `epoch` (seconds)."""
     return tuple(
         Output(
-            path=Path(f"{request.output_name}.{registry.find('formats', name).SUFFIX or name}"),
+            path=Path(request.output_name + registry.find("formats", name).SUFFIXES[name]),
             format=name,
             options=tuple(filter(None, request.qemu_img_options.split(","))),
             compress=not request.uncompressed,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,18 +10,19 @@ from imagebuilder import paths, registry
 from imagebuilder.boot.model import EMPTY, BootBlocks
 from imagebuilder.build import check, convert, finish
 from imagebuilder.build.pour import Pouring, stage
+from imagebuilder.build.prepare import settle
 from imagebuilder.build.scratch import scratch
 from imagebuilder.disk.fstab import fstab
 from imagebuilder.element.model import PHASES, Phase
 from imagebuilder.errors import ConfigError
-from imagebuilder.events import Listener, Said, ignore
+from imagebuilder.events import Listener, Said
 from imagebuilder.formats.model import Artefact
 from imagebuilder.hooks import merged
-from imagebuilder.hooks.phase import Work, read_environment, run_phase
+from imagebuilder.hooks.phase import Work, run_phase
 from imagebuilder.hooks.place import Place
 from imagebuilder.options import Request
 from imagebuilder.plan import make
-from imagebuilder.plan.model import Draft, Plan
+from imagebuilder.plan.model import Plan
 from imagebuilder.process import run
 from imagebuilder.sandbox.isolate import detach_below, isolate
 from imagebuilder.sandbox.model import Sandbox
@@ -37,28 +37,13 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
     check.before(draft)
     isolate()
     with scratch(request) as place:
-        plan = _settle(draft, place, listen)
+        plan = settle(draft, place, listen)
         for warning in plan.warnings:
             listen(Said(warning, warning=True))
         merged.write_packages(place.hooks, plan.packages)
         merged.write_package_maps(place.hooks, draft.elements)
         blocks = _make_tree(plan, place, listen)
         return convert.outputs(Pouring(plan=plan, place=place, run=run, listen=listen), blocks)
-
-
-def plan(request: Request) -> Plan:
-    """What a build would do; nothing is done, but `environment.d` is run."""
-    draft = make.draft(request)
-    with tempfile.TemporaryDirectory() as directory:
-        place = Place(scratch=Path(directory))
-        place.make()
-        isolate()
-        return _settle(draft, place, ignore)
-
-
-def _settle(draft: Draft, place: Place, listen: Listener) -> Plan:
-    merged.copy(draft.tree, place.hooks)
-    return make.finish(draft, read_environment(place, draft.tree, draft.variables, listen))
 
 
 def _make_tree(plan: Plan, place: Place, listen: Listener) -> BootBlocks:

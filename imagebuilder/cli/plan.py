@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan."""
-    from imagebuilder.build.story import plan
+    from imagebuilder.build.prepare import plan
 
     request = parse(arguments.words, arguments.environment)
     if request.help:

@@ -57,8 +57,8 @@ def finish(draft: Draft, environment: Mapping[str, str]) -> Plan:
     return Plan(
         draft=draft,
         environment=environment,
-        packages=changes.phases,
-        early=packages.early(draft.elements, draft.tree, changes.phases),
+        packages=changes,
+        early=packages.early(draft.elements, draft.tree, changes),
         boot_loaders=tuple(e.name for e in draft.elements if e.name in plugins),
         outputs=tuple(
             PlannedOutput(format=name, path=Path(f"{request.output_name}.{name}"))
@@ -66,7 +66,7 @@ def finish(draft: Draft, environment: Mapping[str, str]) -> Plan:
         ),
         secrets=element_environment.secrets(draft.elements, environment),
         epoch=int(draft.variables["SOURCE_DATE_EPOCH"]),
-        warnings=(*draft.warnings, *changes.warnings),
+        warnings=(*draft.warnings, *packages.warnings(draft.elements)),
     )
 
 

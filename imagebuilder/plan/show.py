@@ -155,8 +155,8 @@ def _edges(plan: Plan) -> Iterator[tuple[str, str, str]]:
     for before, after in pairwise(steps):
         yield before, after, "then"
     for phase in phases:
-        for element in dict.fromkeys(h.element for h in plan.draft.tree.of(phase.name)):
-            yield element, phase.directory, "takes part"
+        for name in dict.fromkeys(h.element for h in plan.draft.tree.of(phase.name)):
+            yield name, phase.directory, "takes part"
     for output in plan.outputs:
         yield "disk", str(output.path), "then"
 

@@ -1,0 +1,126 @@
+"""The command line: GNU getopt's rules, diskimage-builder's options."""
+
+from __future__ import annotations
+
+import pytest
+
+from imagebuilder.errors import ConfigError
+from imagebuilder.options import OPTIONS, Request, checksums, host_arch, parse, usage
+from imagebuilder.sizes import UNITS
+
+GIB, MIB = UNITS["GiB"], UNITS["MiB"]
+
+
+def asked(*words: str, **environment: str) -> Request:
+    return parse(words, environment)
+
+
+def test_elements_and_options_mix() -> None:
+    request = asked("vm", "-o", "web", "debian-minimal", "-t", "raw,tar", "-u")
+    assert request.elements == ("base", "vm", "debian-minimal", "block-device-mbr")
+    assert request.name == "web"
+    assert request.types == ("raw", "tar")
+    assert request.uncompressed
+
+
+def test_two_dashes_end_the_options() -> None:
+    assert asked("--", "-x").elements == ("base", "-x")
+
+
+def test_long_options_can_be_abbreviated_and_joined() -> None:
+    assert asked("--root-l=disk", "a").root_label == "disk"
+    assert asked("--image-s", "2", "a").image_size == 2 * GIB
+
+
+def test_short_options_cluster() -> None:
+    request = asked("-nxu", "a")
+    assert (request.no_base, request.trace, request.uncompressed) == (True, 1, True)
+
+
+def test_positionals_are_split_again_and_empty_ones_ignored() -> None:
+    assert asked("", "base vm", "", "debian-minimal").elements[:3] == (
+        "base",
+        "vm",
+        "debian-minimal",
+    )
+
+
+def test_image_element_comes_first() -> None:
+    assert asked("b", IMAGE_ELEMENT="a", SKIP_BASE="1").elements == ("a", "b")
+
+
+def test_no_element_is_refused() -> None:
+    with pytest.raises(ConfigError, match="At least one distribution root element"):
+        asked("-o", "x", "")
+
+
+def test_an_unknown_option_names_what_was_meant() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)--image-sise not recognized.*--image-size"):
+        asked("--image-sise", "1", "a")
+
+
+def test_an_ambiguous_abbreviation_is_refused() -> None:
+    with pytest.raises(ConfigError, match="not a unique prefix"):
+        asked("--image", "1", "a")
+
+
+def test_vm_brings_a_block_device_unless_one_is_named() -> None:
+    assert "block-device-mbr" in asked("vm", "x").elements
+    assert "block-device-efi" in asked("-a", "arm64", "vm", "x").elements
+    assert asked("vm", "x", "block-device-gpt").elements == ("base", "vm", "x", "block-device-gpt")
+    assert asked("x").elements == ("base", "x")
+
+
+def test_sizes_are_decimal_and_trailing_text_is_ignored() -> None:
+    assert asked("--image-size", "2.5", "a").image_size == 5 * GIB // 2
+    assert asked("--image-size", "3GB", "a").image_size == 3 * GIB
+    assert asked("--image-extra-size", "100", "a").extra_size == 100 * MIB
+    assert asked("--mkfs-journal-size", "8", "a").journal_size == 8 * MIB
+
+
+def test_a_size_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--image-size: not a number: 'big'"):
+        asked("--image-size", "big", "a")
+
+
+def test_packages_add_up_and_may_be_empty() -> None:
+    assert asked("-p", "a,b", "-p", "", "-p", "c", "x").packages == ("a", "b", "c")
+
+
+def test_the_last_name_wins_and_a_single_type_is_stripped_from_it() -> None:
+    assert asked("-o", "a", "-o", "b.qcow2", "x").output_name == "b"
+    assert asked("-o", "b.qcow", "x").output_name == "b.qcow"
+    assert asked("-o", "b.raw", "-t", "raw,qcow2", "x").output_name == "b.raw"
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [("1", "md5,sha256"), ("0", ""), ("sha256", "sha256"), ("md5 sha256", "md5,sha256")],
+)
+def test_checksum_variable(text: str, names: str) -> None:
+    assert checksums(text) == names
+
+
+def test_variables_set_options_and_options_win() -> None:
+    request = asked("--image-size", "1", "a", DIB_IMAGE_SIZE="5", DIB_NO_TMPFS="1", ARCH="arm64")
+    assert (request.image_size, request.no_tmpfs, request.arch) == (GIB, True, "arm64")
+
+
+def test_an_empty_variable_is_unset() -> None:
+    request = asked("a", DIB_IMAGE_SIZE="", ARCH="", DIB_OFFLINE="")
+    assert (request.image_size, request.arch, request.offline) == (None, host_arch(), False)
+
+
+def test_help_and_version_need_no_element() -> None:
+    assert asked("-h").help
+    assert asked("--version").version
+
+
+def test_every_option_is_in_the_help_and_is_understood() -> None:
+    text = usage("disk-image-create")
+    assert len(OPTIONS) > 20
+    for option in OPTIONS:
+        flag = f"--{option.long}" if option.long else f"-{option.short}"
+        assert flag in text
+        words = [flag, "1"] if option.metavar else [flag]
+        assert asked(*words, "element")
