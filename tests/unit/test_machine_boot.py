@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import socket
+import sys
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -31,6 +33,21 @@ from imagebuilder.sizes import Size
 
 X86 = ARCHITECTURES["x86_64"]
 SOON = timedelta(seconds=10)
+LOGIN = re.compile(r"login:")
+OBEDIENT = """
+import socket, sys
+path = sys.argv[sys.argv.index("-qmp") + 1].removeprefix("unix:").split(",")[0]
+server = socket.socket(socket.AF_UNIX)
+server.bind(path)
+server.listen()
+print("login:", flush=True)
+stream = server.accept()[0].makefile("rw")
+for answer in ("{}", "{}", "{}"):
+    print(answer, file=stream, flush=True)
+    if "system_powerdown" in stream.readline():
+        print("Power down.", flush=True)
+        sys.exit()
+"""
 
 
 def machine(tmp_path: Path, script: str) -> Machine:
@@ -48,7 +65,7 @@ def start(tmp_path: Path, script: str, *expected: str, timeout: timedelta = SOON
 
 
 def test_the_end_comes_with_what_was_expected(tmp_path: Path) -> None:
-    outcome = start(tmp_path, "echo starting; echo login:; sleep 60", "start", "login:")
+    outcome = start(tmp_path, "echo starting; echo login:; exec sleep 60", "start", "login:")
     assert (outcome.end, outcome.found) == (End.FOUND, True)
     assert outcome.matched == ("start", "login:")
     assert "login:" in outcome.console
@@ -57,14 +74,14 @@ def test_the_end_comes_with_what_was_expected(tmp_path: Path) -> None:
 
 def test_the_console_is_passed_on_as_it_is(tmp_path: Path) -> None:
     pieces: list[bytes] = []
-    watch = Watch(expected=(re.compile("login:"),))
-    started = machine(tmp_path, r"printf '\033[1mlogin:\r\n'; sleep 60")
+    watch = Watch(expected=(LOGIN,))
+    started = machine(tmp_path, r"printf '\033[1mlogin:\r\n'; exec sleep 60")
     boot(started, watch, SOON, pieces.append, Recorder())
     assert b"".join(pieces).startswith(b"\x1b[1mlogin:")
 
 
 def test_time_runs_out(tmp_path: Path) -> None:
-    outcome = start(tmp_path, "sleep 60", "login:", timeout=timedelta(seconds=0.2))
+    outcome = start(tmp_path, "exec sleep 60", "login:", timeout=timedelta(seconds=0.2))
     assert outcome.end is End.TIMEOUT
     assert outcome.reason == "'login:' did not come within 0 s"
 
@@ -73,7 +90,7 @@ def test_a_panic_ends_it_with_the_last_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(story, "LAST_WORDS", timedelta(seconds=0.5))
-    script = "echo 'Kernel panic - not syncing: x'; sleep 0.1; echo trace; sleep 60"
+    script = "echo 'Kernel panic - not syncing: x'; sleep 0.1; echo trace; exec sleep 60"
     outcome = start(tmp_path, script, "login:")
     assert outcome.end is End.FAILED
     assert outcome.reason == "the kernel panicked: Kernel panic - not syncing: x"
@@ -81,7 +98,7 @@ def test_a_panic_ends_it_with_the_last_words(
 
 
 def test_a_failure_that_is_expected_is_none(tmp_path: Path) -> None:
-    assert start(tmp_path, "echo 'grub rescue>'; sleep 60", "grub rescue>").found
+    assert start(tmp_path, "echo 'grub rescue>'; exec sleep 60", "grub rescue>").found
 
 
 def test_a_machine_that_stops_too_early_is_told(tmp_path: Path) -> None:
@@ -97,21 +114,32 @@ def test_qemus_own_failure_is_an_error_with_its_words(tmp_path: Path) -> None:
 
 
 def test_an_errands_status_and_output_are_in_the_outcome(tmp_path: Path) -> None:
-    said = "echo 'run-1 | hello'; echo 'run-1 exited with 2'; sleep 60"
+    said = "echo 'run-1 | hello'; echo 'run-1 exited with 2'; exec sleep 60"
     watch = Watch(errand=Errand("true", "run-1"))
     outcome = boot(machine(tmp_path, said), watch, SOON, lambda _: None, Recorder())
     assert (outcome.found, outcome.status, outcome.output) == (True, 2, "hello\n")
 
 
 def test_a_machine_that_takes_no_orders_has_not_shut_down(tmp_path: Path) -> None:
-    kept = replace(machine(tmp_path, "echo login:; sleep 60"), snapshot=False)
-    watch = Watch(expected=(re.compile("login:"),))
+    kept = replace(machine(tmp_path, "echo login:; exec sleep 60"), snapshot=False)
+    watch = Watch(expected=(LOGIN,))
     outcome = boot(kept, watch, SOON, lambda _: None, Recorder())
     assert (outcome.found, outcome.clean) == (True, False)
 
 
+def test_a_machine_whose_disk_is_kept_is_shut_down(tmp_path: Path) -> None:
+    (tmp_path / "qemu.py").write_text(OBEDIENT)
+    script = f'exec {shlex.quote(sys.executable)} {shlex.quote(str(tmp_path / "qemu.py"))} "$@"'
+    shown: list[bytes] = []
+    kept = replace(machine(tmp_path, script), snapshot=False)
+    outcome = boot(kept, Watch(expected=(LOGIN,)), SOON, shown.append, Recorder())
+    assert (outcome.found, outcome.clean) == (True, True)
+    assert b"Power down." in b"".join(shown)
+
+
 def test_the_power_button_is_pressed_in_qemus_protocol(tmp_path: Path) -> None:
-    control, said = tmp_path / "control", []
+    control = tmp_path / "control"
+    said: list[str] = []
 
     def qemu(server: socket.socket) -> None:
         connection, _ = server.accept()
@@ -132,6 +160,13 @@ def test_the_power_button_is_pressed_in_qemus_protocol(tmp_path: Path) -> None:
     assert said == ["qmp_capabilities", "system_powerdown"]
 
 
+def test_a_person_gets_the_terminal_and_qemus_exit_status(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert story.interact(machine(tmp_path, 'echo "$@"; exit 5'), Recorder()) == 5
+    assert "-serial mon:stdio" in capfd.readouterr().out
+
+
 def test_a_machine_without_qemu_is_refused_with_the_remedy(tmp_path: Path) -> None:
     row = replace(X86, program="qemu-system-none")
     with pytest.raises(ToolMissingError, match="qemu-system-none is not installed") as caught:
@@ -146,13 +181,11 @@ def test_an_arm_machine_has_no_bios(tmp_path: Path) -> None:
     assert caught.value.hint == "there is: uefi"
 
 
-@pytest.mark.parametrize("more", [{"overlay": Path("kept")}, {"disk_size": Size(2**30)}])
-def test_an_image_is_either_written_or_left_alone(
-    tmp_path: Path, more: dict[str, Path | Size]
-) -> None:
-    written = replace(machine(tmp_path, "true"), snapshot=False, **more)
-    with pytest.raises(ConfigError, match="cannot be written and be left alone"):
-        story.check(written)
+def test_an_image_is_either_written_or_left_alone(tmp_path: Path) -> None:
+    written = replace(machine(tmp_path, "true"), snapshot=False)
+    for wrong in (replace(written, overlay=Path("kept")), replace(written, disk_size=Size(2**30))):
+        with pytest.raises(ConfigError, match="cannot be written and be left alone"):
+            story.check(wrong)
 
 
 def test_another_architecture_is_emulated() -> None:

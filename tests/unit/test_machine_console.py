@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagebuilder.machine.console import FAILURES, WINDOW, Console, Watch, diagnosis
+from imagebuilder.machine.console import FAILURES, Console, Watch, diagnosis
 from imagebuilder.machine.errand import Errand
 
 COLOURFUL = (
@@ -37,7 +38,7 @@ def test_escape_sequences_and_carriage_returns_are_left_out() -> None:
 def test_the_text_is_the_same_however_it_is_cut(cuts: list[int]) -> None:
     raw = COLOURFUL.encode()
     edges = [0, *sorted(cuts), len(raw)]
-    pieces = [raw[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [raw[a:b] for a, b in pairwise(edges)]
     assert text_of(*pieces) == PLAIN
 
 
@@ -52,10 +53,10 @@ def test_bytes_that_are_no_text_are_replaced() -> None:
 def test_an_expression_is_found_across_pieces() -> None:
     watch = watching("host login:")
     watch.feed(b"host lo")
-    assert not watch.complete
+    early = watch.matched
     watch.feed(b"\x1b[0mgin:")
+    assert (early, watch.matched) == ((), ("host login:",))
     assert watch.complete
-    assert watch.matched == ("host login:",)
 
 
 def test_expressions_come_in_their_order() -> None:
@@ -75,7 +76,7 @@ def test_one_word_does_not_count_twice() -> None:
 def test_a_match_may_begin_long_before_its_end() -> None:
     watch = watching("begin(?s:.*)end")
     watch.feed(b"begin")
-    for _ in range(WINDOW // 2):
+    for _ in range(2000):
         watch.feed(b".")
     watch.feed(b"end")
     assert watch.complete
@@ -118,7 +119,7 @@ def test_a_failed_boot_is_recognised(said: str, meaning: str) -> None:
 
 def test_every_failure_in_the_table_has_an_expression_that_compiles() -> None:
     assert len(FAILURES) > 10
-    assert all(re.compile(pattern) and meaning for pattern, meaning in FAILURES.items())
+    assert all(re.compile(pattern).groups == 0 and FAILURES[pattern] for pattern in FAILURES)
 
 
 def test_an_ordinary_boot_is_no_failure() -> None:

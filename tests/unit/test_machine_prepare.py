@@ -122,7 +122,7 @@ def test_an_overlay_keeps_its_size(image: Path, tmp_path: Path) -> None:
         prepare(machine, tmp_path, described(overlay, 2**30, backing=str(image)))
 
 
-def test_an_overlays_uefi_variables_are_kept_beside_it(image: Path, tmp_path: Path) -> None:
+def test_an_overlays_uefi_variables_are_kept(tmp_path: Path) -> None:
     template, kept = tmp_path / "template", tmp_path / "kept.nvram"
     template.write_text("fresh")
     rom = Rom(code=tmp_path / "code", variables=template)

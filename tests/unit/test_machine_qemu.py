@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ ROM = Rom(code=Path("/code.fd"), variables=Path("/nvram"))
 
 
 def after(flag: str, argv: tuple[str, ...]) -> list[str]:
-    return [value for name, value in zip(argv, argv[1:], strict=False) if name == flag]
+    return [value for name, value in pairwise(argv) if name == flag]
 
 
 def test_a_bios_machine_talks_on_its_serial_port_and_does_not_restart() -> None:

@@ -23,7 +23,7 @@ def carried_out(errand: Errand, tmp_path: Path) -> str:
     port = tmp_path / "port"
     script = errand.script().replace("/dev/ttyS0", str(port)).replace("sleep 1", ":")
     script = script.replace('>"$port"', '>>"$port"')
-    subprocess.run(["sh", "-eu", "-c", script], check=True, timeout=10)
+    subprocess.run(["sh", "-u", "-c", script], check=True, timeout=10)
     return port.read_text().replace("\r", "")
 
 

@@ -151,7 +151,7 @@ def test_a_variable_is_what_it_is_declared_to_be(
     for value in good:
         check(elements, {"X": value})
     for value in bad:
-        with pytest.raises(ConfigError, match="^/e/element.yaml: X=.* is not "):
+        with pytest.raises(ConfigError, match=r"^/e/element\.yaml: X=.* is not "):
             check(elements, {"X": value})
 
 

@@ -45,7 +45,7 @@ def test_an_earlier_directory_overrides_a_whole_element(
     assert load.load(index["vm"]).depends == ()
 
 
-def test_what_is_overridden_is_told(tmp_path: Path, make_element: MakeElement) -> None:
+def test_what_is_overridden_is_told(make_element: MakeElement) -> None:
     places = tuple(make_element(f"{place}/vm", {}).parent for place in "abc")
     expected = ((places[0] / "vm", places[1] / "vm"), (places[1] / "vm", places[2] / "vm"))
     assert load.overridden(places) == expected
@@ -179,7 +179,11 @@ def test_an_empty_description_is_allowed(make_element: MakeElement) -> None:
         ("variables:\n  A: {type: text}\n", "2:13", "'text' is not one of"),
         ("variables:\n  A B: {}\n", "2:3", "unknown key 'A B'"),
         ("variables:\n  A: {type: choice}\n", "2:6", "'choices' is a required property"),
-        ("variables:\n  A: {choices: [x]}\n", "2:16", "choices"),
+        (
+            "variables:\n  A: {choices: [x]}\n",
+            "2:16",
+            "hint: Only a variable of 'type: choice' has any.",
+        ),
         ("variables:\n  A: {default: 3.10}\n", "2:16", "hint: Put it in quotes"),
         ("variables:\n  A: {type: size, default: big}\n", "2:28", "is not a size"),
         ("early-packages: 'yes'\n", "1:17", "is not of type 'boolean'"),

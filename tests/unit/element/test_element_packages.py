@@ -157,7 +157,7 @@ def test_a_map_needs_to_know_the_distribution(make_element: MakeElement) -> None
     ("text", "place", "what"),
     [
         ("p:\n  fase: x\n", "2:3", "in 'p': unknown key 'fase'\n  hint: did you mean 'phase'?"),
-        ("p:\n- {}\n- {archs: x}\n", "3:4", "unknown key 'archs'\n  hint: did you mean 'arch'?"),
+        ("p:\n- {}\n- {archs: x}\n", "3:4", "unknown key 'archs'\n  hint: did you mean 'arch' or "),
         ("p: {phase: instal.d}\n", "1:12", "'instal.d' is not one of"),
         ("p: {when: DISTRO}\n", "1:11", "hint: Write it like 'VARIABLE = value'"),
         ("p: {when: [A = 1, B]}\n", "1:19", "hint: Write it like 'VARIABLE = value'"),

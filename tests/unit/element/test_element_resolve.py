@@ -42,7 +42,7 @@ def test_dependencies_come_before_what_needs_them(describe: Describe) -> None:
 
 
 def test_elements_are_sorted_where_nothing_else_decides(describe: Describe) -> None:
-    found = describe({name: ("", "") for name in "cab"})
+    found = describe(dict.fromkeys("cab", ("", "")))
     assert names("os c b a", found) == names("a b c os", found) == ["a", "b", "c", "os"]
 
 
@@ -89,7 +89,9 @@ def test_a_missing_dependency_is_asked_for_by_a_file(describe: Describe, tmp_pat
 
 
 def test_a_missing_name_is_asked_for_on_the_command_line(describe: Describe) -> None:
-    with pytest.raises(ElementError, match="^command line: Element 'qqqq' not found\n.*ELEMENTS_P"):
+    with pytest.raises(
+        ElementError, match=r"^command line: Element 'qqqq' not found\n.*ELEMENTS_P"
+    ):
         resolve(("qqqq", "os"), describe({}))
 
 
@@ -139,7 +141,7 @@ def test_the_order_does_not_vary_with_the_hash_seed(describe: Describe, tmp_path
               for number, name in enumerate(letters)})  # fmt: skip
     orders = {
         subprocess.run(
-            [sys.executable, "-c", SHOW, str(tmp_path), *random.sample(letters, len(letters))],  # ruff: ignore[suspicious-non-cryptographic-random-usage] - any order will do
+            [sys.executable, "-c", SHOW, str(tmp_path), *random.sample(letters, len(letters))],
             env={"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
             text=True,

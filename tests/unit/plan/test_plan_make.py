@@ -1,0 +1,131 @@
+"""From a request to a plan, without running anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imagebuilder.element.load import builtin
+from imagebuilder.errors import ConfigError, ElementError
+from imagebuilder.options import parse
+from imagebuilder.plan import make, show
+from imagebuilder.plan.model import Draft, Plan
+
+TINY = {
+    "tiny/element-provides": "operating-system\n",
+    "tiny/root.d/10-tiny": "#!/bin/bash\n",
+    "extra/element-deps": "tiny\n",
+    "extra/package-installs.yaml": "curl:\nwget:\n  phase: pre-install.d\n",
+    "extra/install.d/50-extra": "#!/bin/bash\n",
+    "extra/element.yaml": (
+        "summary: extra\nvariables:\n"
+        "  EXTRA_LEVEL: {type: integer, default: '3', help: how much}\n"
+        "  EXTRA_TOKEN: {type: string, secret: true, help: a token}\n"
+    ),
+}
+Drafted = Callable[..., Draft]
+
+
+@pytest.fixture
+def drafted(tmp_path: Path) -> Drafted:
+    for name, text in TINY.items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o755)
+
+    def draft(*words: str, **environment: str) -> Draft:
+        return make.draft(parse(words, {"ELEMENTS_PATH": str(tmp_path), **environment}))
+
+    return draft
+
+
+def finished(draft: Draft) -> Plan:
+    return make.finish(draft, draft.variables)
+
+
+def test_variables_are_the_contracts(drafted: Drafted, tmp_path: Path) -> None:
+    variables = drafted("-n", "extra", "-o", "out", "-a", "arm64", MINE="x").variables
+    assert variables["IMAGE_ELEMENT"] == "tiny extra"
+    assert variables["ARCH"] == "arm64"
+    assert variables["IMAGE_NAME"] == "out"
+    assert variables["MINE"] == "x"
+    assert variables["DIB_ROOT_LABEL"] == "cloudimg-rootfs"
+    assert variables["DIB_MOUNTPOINTS"] == "/"
+    assert variables["ELEMENTS_PATH"] == f"{tmp_path}:{builtin()}"
+    assert variables["EXTRA_LEVEL"] == "3"
+
+
+def test_an_empty_declared_variable_takes_its_default(drafted: Drafted) -> None:
+    assert drafted("-n", "extra", EXTRA_LEVEL="").variables["EXTRA_LEVEL"] == "3"
+
+
+def test_a_wrong_value_is_refused_with_the_element(drafted: Drafted) -> None:
+    with pytest.raises(ConfigError, match=r"(?s)extra/element.yaml.*EXTRA_LEVEL.*how much"):
+        drafted("-n", "extra", EXTRA_LEVEL="high")
+
+
+def test_a_missing_element_names_the_nearest(drafted: Drafted) -> None:
+    with pytest.raises(ElementError, match=r"(?s)Element 'extro' not found.*'extra'"):
+        drafted("-n", "extro")
+
+
+def test_source_date_epoch_is_given_or_fixed(drafted: Drafted) -> None:
+    assert finished(drafted("-n", "tiny")).epoch == make.EPOCH
+    assert finished(drafted("-n", "tiny", SOURCE_DATE_EPOCH="5")).epoch == 5
+    with pytest.raises(ConfigError, match="SOURCE_DATE_EPOCH: not a time: 'now'"):
+        drafted("-n", "tiny", SOURCE_DATE_EPOCH="now")
+
+
+def test_a_disk_can_come_from_a_variable_or_its_file(drafted: Drafted, tmp_path: Path) -> None:
+    root = "{base: image0, name: mkfs_root, type: ext2, mount: {mount_point: /}}"
+    inline = f"[{{local_loop: {{name: image0}}}}, {{mkfs: {root}}}]"
+    assert drafted("-n", "tiny", DIB_BLOCK_DEVICE_CONFIG=inline).disk.root.type == "ext2"
+    (tmp_path / "disk.yaml").write_text(inline)
+    given = f"file://{tmp_path}/disk.yaml"
+    assert drafted("-n", "tiny", DIB_BLOCK_DEVICE_CONFIG=given).disk.root.type == "ext2"
+
+
+def test_a_broken_disk_document_names_its_place(drafted: Drafted) -> None:
+    with pytest.raises(ConfigError, match="DIB_BLOCK_DEVICE_CONFIG:1:2: is not valid YAML"):
+        drafted("-n", "tiny", DIB_BLOCK_DEVICE_CONFIG="[")
+
+
+def test_root_filesystem_options_are_diskimage_builders(drafted: Drafted) -> None:
+    words = ("-n", "tiny", "--mkfs-journal-size", "8", "--mkfs-options", "-O ^huge_file")
+    options = drafted(*words, "--max-online-resize", "9999").disk.root.options
+    assert options == ("-E", "resize=9999", "-i", "4096", "-J", "size=8", "-O", "^huge_file")
+
+
+def test_packages_are_listed_by_phase(drafted: Drafted) -> None:
+    plan = finished(drafted("-n", "extra"))
+    assert [r.name for r in plan.packages["install"].install] == ["curl"]
+    assert [r.name for r in plan.packages["pre-install"].install] == ["wget"]
+
+
+def test_text_shows_phases_packages_and_disk(drafted: Drafted) -> None:
+    text = show.text(finished(drafted("-n", "extra", EXTRA_TOKEN="abcdef")))  # ruff: ignore[hardcoded-password-func-arg] - not one
+    assert "root       (host)" in text
+    assert "install: curl" in text
+    assert "ext4 'cloudimg-rootfs' /" in text
+    assert "abcdef" not in text
+
+
+def test_json_is_whole_and_stable(drafted: Drafted) -> None:
+    first, second = (show.as_json(finished(drafted("-n", "extra"))) for _ in range(2))
+    assert first == second
+    document = json.loads(first)
+    assert [e["name"] for e in document["elements"]] == ["tiny", "extra"]
+    hooks = {p["name"]: [h["name"] for h in p["hooks"]] for p in document["phases"]}
+    assert hooks["root"] == ["10-tiny"]
+    assert hooks["install"] == ["50-extra"]
+    assert document["outputs"] == [{"format": "qcow2", "path": "image.qcow2"}]
+
+
+def test_graphs_have_the_same_edges(drafted: Drafted) -> None:
+    plan = finished(drafted("-n", "extra"))
+    assert '"extra" -> "tiny" [style=dashed];' in show.dot(plan)
+    assert show.dot(plan).count("->") == show.mermaid(plan).count("->")
