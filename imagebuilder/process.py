@@ -49,6 +49,7 @@ class Result:
 
 
 Runner = Callable[[Command], Result]
+Program = subprocess.Popen[bytes]
 
 
 def run(command: Command) -> Result:
@@ -94,6 +95,21 @@ def started(
             yield program
         finally:
             program.kill()
+
+
+def attached(command: Command) -> int:
+    """Run with our own terminal as its input and output; return the exit status."""
+    try:
+        done = subprocess.run(
+            command.argv,
+            env={"TERM": os.environ.get("TERM", "dumb")} | command.environment(),
+            cwd=command.cwd,
+            preexec_fn=_die_with(os.getpid()),
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise missing(command.argv[0]) from error
+    return done.returncode
 
 
 def checked(result: Result) -> Result:

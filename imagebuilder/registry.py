@@ -32,15 +32,15 @@ def find(kind: str, name: str) -> ModuleType:
     from stevedore.exception import NoMatches
 
     try:
-        plugin = DriverManager[ModuleType](f"imagebuilder.{kind}", name).driver
+        manager: DriverManager[ModuleType] = DriverManager(f"imagebuilder.{kind}", name)
     except NoMatches as error:
         known = names(kind)
         raise ConfigError(
             f"no {kind} plugin is called {name!r}",
             hint=nearest(name, known) or f"there are: {', '.join(known)}",
         ) from error
-    assert isinstance(plugin, ModuleType)
-    return plugin
+    assert isinstance(manager.driver, ModuleType)
+    return manager.driver
 
 
 @cache

@@ -23,12 +23,13 @@ class Size(int):
 
         The units are diskimage-builder's: with an `i` they count in 1024s, without in 1000s.
         """
-        match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?i?B?)", text.strip())
+        match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?) ?([KMGT]?i?B?)", text.strip())
         if not match or match[2] not in UNITS:
             raise ConfigError(
                 f"not a size: {text!r}", where=where, hint="write it like 512MiB or 2GiB"
             )
-        return cls(float(match[1]) * UNITS[match[2]])
+        whole, _, part = match[1].partition(".")
+        return cls(int(whole + part) * UNITS[match[2]] // 10 ** len(part))
 
     def up_to(self, step: int) -> Size:
         """The next multiple of `step`, or itself."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imagebuilder import registry
+from imagebuilder import registry, tools
 from imagebuilder.errors import ToolMissingError
 from imagebuilder.formats import place
 from imagebuilder.formats.model import Output, Source
@@ -12,12 +12,7 @@ from imagebuilder.options import Request
 from imagebuilder.plan.model import Draft
 from imagebuilder.process import find
 
-TOOLS = {
-    "ext2": ("mke2fs",), "ext3": ("mke2fs",), "ext4": ("mke2fs",),
-    "vfat": ("mkfs.vfat", "mmd", "mcopy"),
-    "qcow2": ("qemu-img",),
-    "tar": ("tar",), "tgz": ("tar",),
-}  # fmt: skip
+FEATURES = {"ext2": "ext4", "ext3": "ext4", "tgz": "tar"}  # where a tool's row has another name
 
 
 def before(draft: Draft) -> None:
@@ -29,12 +24,19 @@ def before(draft: Draft) -> None:
     kinds = [fs.type for fs in draft.disk.filesystems] if poured else []
     for kind in kinds:
         registry.find("filesystems", kind)
-    tools = [tool for kind in (*kinds, *draft.request.types) for tool in TOOLS.get(kind, ())]
-    missing = [tool for tool in dict.fromkeys(("bash", *tools)) if find(tool) is None]
+    _check_tools(draft, (*kinds, *draft.request.types))
+
+
+def _check_tools(draft: Draft, features: tuple[str, ...]) -> None:
+    own = tools.of_elements(element.name for element in draft.elements)
+    wanted = {FEATURES.get(name, name) for name in (*own, *features)} & set(tools.FEATURES)
+    rows = [t for t in tools.needed(sorted(wanted)) if not t.files and not t.module]
+    missing = [tool for tool in rows if find(tool.name) is None]
     if missing:
+        packages = " ".join(sorted({tool.packages[tools.DEBIAN] for tool in missing}))
         raise ToolMissingError(
-            f"{', '.join(missing)} not installed",
-            hint="'imagebuilder doctor --install' brings what is missing",
+            f"not installed: {', '.join(tool.name for tool in missing)}",
+            hint=f"'imagebuilder doctor --install' brings what is missing ({packages})",
         )
 
 

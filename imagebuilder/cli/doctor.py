@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import getpass
+import importlib
+import importlib.util
 import json
 import os
 import platform
@@ -21,7 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imagebuilder import process, tools
-from imagebuilder.element import load, resolve
 from imagebuilder.errors import BuildError, CommandError, ToolMissingError
 from imagebuilder.machine import boot
 from imagebuilder.machine.model import ARCHITECTURES
@@ -30,6 +31,7 @@ from imagebuilder.sizes import Size
 from imagebuilder.tools import Tool
 
 MISSING = "missing"
+PIP = "pip:"  # marks a package that pip has to bring, for a Python of the user's own
 ROOM = Size(5 * 2**30)  # what a build with a few hundred packages takes at its widest
 PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 
@@ -53,11 +55,13 @@ class Host:
     run: Runner = process.run
     stream: Runner = stream
     find: Callable[[str], str | None] = process.find
+    module: Callable[[str], object | None] = importlib.util.find_spec
     root: Path = Path("/")
     user: int = field(default_factory=os.geteuid)
     name: str = field(default_factory=getpass.getuser)
     temporary: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    python_of_the_distribution: bool = sys.prefix == "/usr"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +97,7 @@ def diagnose(arguments: argparse.Namespace, host: Host) -> int:
     families = tools.families(_read(host, "etc/os-release"))
     programs = look(wanted, families, host)
     if arguments.install and _packages(programs) and _install(_packages(programs), families, host):
+        importlib.invalidate_caches()
         programs = look(wanted, families, host)
     findings = (*programs, *abilities(host))
     if arguments.json:
@@ -105,10 +110,7 @@ def diagnose(arguments: argparse.Namespace, host: Host) -> int:
 
 def look(wanted: Iterable[Tool], families: tuple[str, ...], host: Host) -> tuple[Finding, ...]:
     """What the host has of the tools that are wanted."""
-    return tuple(
-        (_file if tool.files else _program)(tool, tools.package(tool, families), host)
-        for tool in wanted
-    )
+    return tuple(_look(tool, tools.package(tool, families), host) for tool in wanted)
 
 
 def abilities(host: Host) -> tuple[Finding, ...]:
@@ -133,21 +135,48 @@ def verdict(findings: Iterable[Finding], families: tuple[str, ...]) -> str:
     if not lacking:
         return "everything needed is here"
     names = ", ".join(finding.name for finding in lacking)
-    packages = _packages(lacking)
+    commands = _remedies(_packages(lacking), families)
+    return "; ".join((f"not as needed: {names}", *commands))
+
+
+def _remedies(packages: list[str], families: tuple[str, ...]) -> list[str]:
+    """The commands that bring the packages."""
+    libraries = [name.removeprefix(PIP) for name in packages if name.startswith(PIP)]
+    rest = [name for name in packages if not name.startswith(PIP)]
     manager = next((tools.INSTALL[family] for family in families if family in tools.INSTALL), "")
-    if not packages or not manager:
-        return f"not as needed: {names}"
-    return f"not as needed: {names}; as root: {manager} {' '.join(packages)}"
+    return [
+        *([f"{sys.executable} -m pip install {' '.join(libraries)}"] if libraries else []),
+        *([f"as root: {manager} {' '.join(rest)}"] if rest and manager else []),
+    ]
 
 
 def _features(arguments: argparse.Namespace, host: Host) -> tuple[str, ...]:
     rootless = ("rootless",) if host.user else ()
     if arguments.elements:
+        from imagebuilder.element import load, resolve  # they need what may be missing
+
         index = load.index(load.search_path(host.environment.get("ELEMENTS_PATH", "")))
         resolved = resolve.resolve(arguments.elements, index)
         return (*tools.of_elements(element.name for element in resolved), *rootless)
     jobs = tools.JOBS if arguments.job == "all" else (arguments.job,)
     return (*(feature for job in jobs for feature in tools.JOBS[job]), *rootless)
+
+
+def _look(tool: Tool, package: str, host: Host) -> Finding:
+    if tool.module:
+        return _library(tool, package, host)
+    return _file(tool, package, host) if tool.files else _program(tool, package, host)
+
+
+def _library(tool: Tool, package: str, host: Host) -> Finding:
+    there = host.module(tool.module) is not None
+    return Finding(
+        name=tool.name,
+        found="present" if there else MISSING,
+        purpose=tool.purpose,
+        package=package if host.python_of_the_distribution else f"{PIP}{tool.name}",
+        ok=there,
+    )
 
 
 def _program(tool: Tool, package: str, host: Host) -> Finding:
@@ -251,6 +280,15 @@ def _packages(findings: Iterable[Finding]) -> list[str]:
 
 
 def _install(packages: list[str], families: tuple[str, ...], host: Host) -> bool:
+    """Install with pip and apt-get what each of them has; whether it was done."""
+    libraries = [name.removeprefix(PIP) for name in packages if name.startswith(PIP)]
+    if libraries:
+        host.stream(Command((sys.executable, "-m", "pip", "install", *libraries), env=os.environ))
+    rest = [name for name in packages if not name.startswith(PIP)]
+    return _apt_install(rest, families, host) if rest else True
+
+
+def _apt_install(packages: list[str], families: tuple[str, ...], host: Host) -> bool:
     """Install Debian packages, if this is a host for them and we may; whether it was done."""
     if tools.DEBIAN not in families or (host.user and not host.find("sudo")):
         return False

@@ -21,6 +21,7 @@ class Device:
     name: str
     size: Size | None = None
     sector: int = 512
+    uuid: UUID | None = None  # what table and partition ids are derived from; None: from `name`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,14 @@ class Disk:
         """The filesystem mounted at `/`."""
         return self.mounted[0]
 
+    def table_of(self, device: Device) -> Partitioning | None:
+        """The partition table on `device`, if it has one."""
+        return next((table for table in self.partitionings if table.base == device.name), None)
+
+    def filesystem_on(self, base: str) -> Filesystem | None:
+        """The filesystem on the device or partition called `base`, if it has one."""
+        return next((fs for fs in self.filesystems if fs.base == base), None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
@@ -93,6 +102,7 @@ class Slot:
     size: Size
     type: str
     uuid: UUID | None = None
+    boot: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +112,7 @@ class Placed:
     filesystem: Filesystem
     offset: Size
     size: Size
+    sector: int = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

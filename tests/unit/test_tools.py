@@ -46,7 +46,12 @@ def test_what_tests_need_includes_what_builds_and_boots_need() -> None:
 
 
 def test_elements_add_to_what_any_image_needs() -> None:
-    assert tools.of_elements(["vm", "debian-minimal", "debian"]) == (*tools.ANY_IMAGE, "debian")
+    vm = ("ext4", "vfat", "qcow2")
+    assert tools.of_elements(["vm", "debian-minimal", "debian"]) == (
+        *tools.ANY_IMAGE,
+        *vm,
+        "debian",
+    )
 
 
 def test_the_firmware_that_is_looked_for_is_the_firmware_that_is_used() -> None:

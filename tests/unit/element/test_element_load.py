@@ -182,7 +182,7 @@ def test_an_empty_description_is_allowed(make_element: MakeElement) -> None:
         (
             "variables:\n  A: {choices: [x]}\n",
             "2:16",
-            "hint: Only a variable of 'type: choice' has any.",
+            "hint: Only a variable of 'type: choice'",
         ),
         ("variables:\n  A: {default: 3.10}\n", "2:16", "hint: Put it in quotes"),
         ("variables:\n  A: {type: size, default: big}\n", "2:28", "is not a size"),

@@ -149,7 +149,7 @@ def test_dot_files_deeper_down_are_merged(make_element: MakeElement) -> None:
 
 def test_files_in_directories_of_a_phase_are_no_hooks(make_element: MakeElement) -> None:
     tree = merge((load(make_element("a", {"install.d/a-source-install/10-x": ""})),))
-    assert tree.hooks == tree.ignored == ()
+    assert (tree.hooks, tree.ignored) == ((), ())
     assert list(tree.files) == ["install.d/a-source-install/10-x"]
 
 

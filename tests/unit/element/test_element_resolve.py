@@ -24,7 +24,7 @@ def describe(tmp_path: Path, make_element: MakeElement) -> Describe:
     """Writes elements, each given as its dependencies and what it provides, and an OS."""
 
     def write(elements: Mapping[str, tuple[str, str]]) -> Mapping[str, Path]:
-        for name, (depends, provides) in ({"os": ("", "operating-system")} | elements).items():
+        for name, (depends, provides) in {"os": ("", "operating-system"), **elements}.items():
             files = {"element-deps": depends, "element-provides": provides}
             make_element(name, {file: text.replace(" ", "\n") for file, text in files.items()})
         return index((tmp_path,))
@@ -89,9 +89,7 @@ def test_a_missing_dependency_is_asked_for_by_a_file(describe: Describe, tmp_pat
 
 
 def test_a_missing_name_is_asked_for_on_the_command_line(describe: Describe) -> None:
-    with pytest.raises(
-        ElementError, match=r"^command line: Element 'qqqq' not found\n.*ELEMENTS_P"
-    ):
+    with pytest.raises(ElementError, match=r"^command line: Element 'qqqq' not found\n.*ELEMENTS"):
         resolve(("qqqq", "os"), describe({}))
 
 

@@ -1,0 +1,24 @@
+"""`/etc/fstab`, which names filesystems by label so that it holds on any disk bus."""
+
+from __future__ import annotations
+
+from imagebuilder.disk.model import Disk, Filesystem
+
+
+def fstab(disk: Disk) -> str:
+    """The lines for the filesystems that asked for one, in the order they are mounted."""
+    wanted = (fs for fs in disk.filesystems if fs.in_fstab)
+    return "".join(_line(fs) for fs in sorted(wanted, key=lambda fs: fs.mount_point))
+
+
+def _line(fs: Filesystem) -> str:
+    label = f"LABEL={_escape(fs.label)}"
+    if fs.type == "swap":
+        return f"{label} none swap sw 0 0\n"
+    point = _escape(fs.mount_point)
+    return f"{label} {point} {fs.type} {fs.mount_options} {fs.dump} {fs.passno}\n"
+
+
+def _escape(text: str) -> str:
+    """Blanks as fstab(5) writes them."""
+    return text.replace("\\", r"\134").replace(" ", r"\040").replace("\t", r"\011")

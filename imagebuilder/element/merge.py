@@ -1,0 +1,168 @@
+"""The directories of all elements laid over each other, as hooks see them in TMP_HOOKS_PATH."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from imagebuilder.element.model import PHASES, Element, Hook, HooksTree
+from imagebuilder.errors import ElementError
+
+NOT_MERGED = ("tests", "test-elements", "__pycache__")
+ENVIRONMENT = "environment.d"
+PHASE_OF = {phase.directory: phase.name for phase in PHASES}
+HOOK_NAME = re.compile(r"[0-9A-Za-z_-]+")
+ENVIRONMENT_NAME = re.compile(r"[0-9A-Za-z_.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A file of the merged tree, and where it is from."""
+
+    name: str  # relative to the tree
+    element: Element
+    path: Path
+
+    @property
+    def directory(self) -> str:
+        return str(PurePosixPath(self.name).parent)
+
+    @property
+    def source(self) -> Path:
+        """What to copy: see `merge`."""
+        led_to = self.directory in {".", ENVIRONMENT, *PHASE_OF}
+        return self.path.resolve() if led_to and self.path.is_file() else self.path
+
+
+def merge(elements: Sequence[Element]) -> HooksTree:
+    """All files of all elements in their order; raise ElementError if two have the same hook.
+
+    Symlinks are entries of their own, to be copied as symlinks, except that top-level files,
+    hooks and the files of `environment.d` are given as the files that they lead to.
+    """
+    merged = _merged(elements)
+    _check_directories(merged)
+    entries = [entry for _, entry in sorted(merged.items())]
+    refused = {entry.name: _refusal(entry) for entry in entries}
+    accepted = [entry for entry in entries if not refused[entry.name]]
+    programs = sorted(filter(_in_phase, accepted), key=_turn)
+    return HooksTree(
+        files={entry.name: entry.source for entry in entries if _is_copied(entry.path)},
+        hooks=tuple(_hook(entry) for entry in programs),
+        environment=tuple(entry.path.name for entry in accepted if entry.directory == ENVIRONMENT),
+        ignored=tuple(
+            (entry.path, refused[entry.name]) for entry in entries if refused[entry.name]
+        ),
+    )
+
+
+def _merged(elements: Sequence[Element]) -> dict[str, _Entry]:
+    merged: dict[str, _Entry] = {}
+    for element in elements:
+        for name, path in _files_of(element):
+            if name in merged and name.count("/") == 1:
+                raise _duplicate(name, merged[name].path, path)
+            merged[name] = _Entry(name, element, path)
+    return merged
+
+
+def _files_of(element: Element) -> Iterator[tuple[str, Path]]:
+    """The element's files and their names in the merged tree."""
+    for path in _listed(element.path):
+        if path.is_dir():
+            if path.name not in NOT_MERGED and not path.name.startswith("."):
+                yield from _files_in(path)
+        elif path.is_file() and path.suffix != ".pyc":
+            yield path.name, path
+
+
+def _files_in(directory: Path) -> Iterator[tuple[str, Path]]:
+    for path in _listed(directory):
+        if not path.name.startswith("."):
+            yield from _files_below(f"{directory.name}/{path.name}", path)
+
+
+def _files_below(name: str, path: Path) -> Iterator[tuple[str, Path]]:
+    if path.is_symlink() or not path.is_dir():
+        yield name, path
+    elif path.name != "__pycache__":
+        for below in _listed(path):
+            yield from _files_below(f"{name}/{below.name}", below)
+
+
+def _listed(path: Path) -> list[Path]:
+    try:
+        return sorted(path.iterdir())
+    except OSError as error:
+        raise ElementError(f"cannot be read: {error.strerror}", where=str(path)) from error
+
+
+def _duplicate(name: str, first: Path, second: Path) -> ElementError:
+    return ElementError(
+        f"two elements have the hook {name!r}: {first} and {second}",
+        where=str(second),
+        hint="rename one of them, or leave out one of the elements, or override the whole"
+        " element from a directory that is earlier on ELEMENTS_PATH",
+    )
+
+
+def _check_directories(merged: Mapping[str, _Entry]) -> None:
+    """Raise ElementError if what is a file in one element is a directory in another."""
+    for name, entry in sorted(merged.items()):
+        for parent in PurePosixPath(name).parents:
+            file = merged.get(str(parent))
+            if file is not None:
+                raise ElementError(
+                    f"{file.name!r} is a file in one element and a directory in another:"
+                    f" {file.path} and {entry.path.parent}",
+                    where=str(file.path),
+                    hint="rename one of them",
+                )
+
+
+def _is_copied(path: Path) -> bool:
+    return path.is_symlink() or path.is_file()
+
+
+def _refusal(entry: _Entry) -> str:
+    """Why the entry will not be used as what it looks like; nothing if it will be."""
+    if not (_in_phase(entry) or entry.directory == ENVIRONMENT):
+        return "" if _is_copied(entry.path) else "not a regular file"
+    if not entry.path.is_file():
+        return "not a regular file"
+    if _in_phase(entry):
+        return _hook_refusal(entry.path)
+    return "" if ENVIRONMENT_NAME.fullmatch(entry.path.name) else _bad_name("dots, ")
+
+
+def _hook_refusal(path: Path) -> str:
+    if "." in path.name:
+        return "a dot in its name"
+    if not HOOK_NAME.fullmatch(path.name):
+        return _bad_name()
+    return "" if path.stat().st_mode & 0o111 else "not executable"
+
+
+def _bad_name(also: str = "") -> str:
+    return f"something in its name besides letters, digits, {also}'-' and '_'"
+
+
+def _in_phase(entry: _Entry) -> bool:
+    return entry.directory in PHASE_OF
+
+
+def _hook(entry: _Entry) -> Hook:
+    return Hook(
+        phase=PHASE_OF[entry.directory],
+        name=entry.path.name,
+        element=entry.element.name,
+        source=entry.source,
+    )
+
+
+def _turn(entry: _Entry) -> tuple[int, int, str]:
+    """The key of the order that `sort -n` gives in the C locale, phase after phase."""
+    number = re.match(r"-?[0-9]+", entry.path.name)
+    return list(PHASE_OF).index(entry.directory), int(number[0]) if number else 0, entry.path.name

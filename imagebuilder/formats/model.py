@@ -1,0 +1,45 @@
+"""Outputs as frozen values: what was asked for (`Output`), and what was made (`Artefact`).
+
+A format is a module, found by name among the entry points `imagebuilder.formats`. It has:
+
+    SOURCE: Source                            what it is made from
+    SUFFIXES: Mapping[str, str]               what a file's name ends in, for each format's name
+    write(source: Path, output: Output, run: Runner) -> Artefact
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+
+class Source(Enum):
+    """What a format is made from."""
+
+    DISK = "disk"  # the scratch file with the whole disk
+    TREE = "tree"  # the root tree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One file that somebody asked for."""
+
+    path: Path  # the final name; checksum files repeat it as it is
+    format: str
+    options: tuple[str, ...] = ()  # key=value, for qemu-img -o
+    compress: bool = True
+    checksums: tuple[str, ...] = ()  # of "md5", "sha256"
+    overwrite: bool = False  # do not keep an older file of this name
+    epoch: int = 0  # SOURCE_DATE_EPOCH: nothing in the file is younger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artefact:
+    """A finished file under its final name."""
+
+    path: Path
+    format: str
+    size: int
+    digests: Mapping[str, str] = field(default_factory=dict)

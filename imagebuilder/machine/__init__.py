@@ -1,0 +1,1 @@
+"""Starts an image in qemu and follows its serial console: does what was built boot?"""

@@ -1,0 +1,106 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from imagebuilder.formats import qcow2, raw, sparse
+from imagebuilder.formats.model import Output, Source
+from imagebuilder.process import Recorder
+
+MIB = 2**20
+
+
+def with_hole(path: Path) -> Path:
+    with path.open("wb") as file:
+        file.seek(8 * MIB)
+        file.write(b"data" * 1024)
+        file.truncate(40 * MIB)
+    return path
+
+
+def wanted(*options: str, compress: bool = True) -> Output:
+    return Output(path=Path("web.qcow2"), format="qcow2", options=options, compress=compress)
+
+
+def test_the_disk_becomes_the_raw_output_and_is_not_copied(tmp_path: Path) -> None:
+    disk = with_hole(tmp_path / "scratch")
+    inode = disk.stat().st_ino
+    made = raw.write(disk, Output(path=tmp_path / "web.raw", format="raw"), Recorder())
+    assert made.path.stat().st_ino == inode
+    assert not disk.exists()
+
+
+def test_a_raw_output_gets_its_checksum_files(tmp_path: Path) -> None:
+    disk = with_hole(tmp_path / "scratch")
+    output = Output(path=tmp_path / "web.raw", format="raw", checksums=("md5",))
+    made = raw.write(disk, output, Recorder())
+    assert (tmp_path / "web.raw.md5").read_text() == f"{made.digests['md5']}  {made.path}\n"
+
+
+def test_a_copy_is_equal_and_keeps_the_holes(tmp_path: Path) -> None:
+    disk = with_hole(tmp_path / "disk")
+    with disk.open("rb") as source, (tmp_path / "copy").open("wb") as target:
+        sparse.copy(source.fileno(), target.fileno())
+    assert (tmp_path / "copy").read_bytes() == disk.read_bytes()
+    assert raw.allocated(tmp_path / "copy") == raw.allocated(disk) < MIB
+
+
+@pytest.mark.parametrize("length", [0, 1, sparse.CHUNK, sparse.CHUNK + 1])
+def test_digests_are_those_of_the_whole_content(tmp_path: Path, length: int) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"x" * length)
+    with file.open("rb") as opened:
+        digests = sparse.digests(opened.fileno(), ("md5", "sha256"))
+    assert digests["sha256"] == hashlib.sha256(b"x" * length).hexdigest()
+
+
+def test_holes_count_as_zeros_in_digests(tmp_path: Path) -> None:
+    disk, full = with_hole(tmp_path / "disk"), tmp_path / "full"
+    full.write_bytes(disk.read_bytes())
+    with disk.open("rb") as first, full.open("rb") as second:
+        assert sparse.digests(first.fileno(), ("md5",)) == sparse.digests(second.fileno(), ("md5",))
+
+
+def test_data_is_found_between_holes(tmp_path: Path) -> None:
+    with with_hole(tmp_path / "disk").open("rb") as disk:
+        assert list(sparse.extents(disk.fileno())) == [(8 * MIB, 8 * MIB + 4096)]
+
+
+def test_qcow2_is_compressed_with_zstd_in_order(tmp_path: Path) -> None:
+    argv = qcow2.convert(tmp_path / "disk", Path("/out"), wanted()).argv
+    assert argv == (
+        "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-m", "16", "-c",
+        "-o", "compression_type=zstd", str(tmp_path / "disk"), "/out",
+    )  # fmt: skip
+
+
+def test_qcow2_without_compression_gets_no_option() -> None:
+    argv = qcow2.convert(Path("/disk"), Path("/out"), wanted(compress=False)).argv
+    assert argv[-3:] == ("16", "/disk", "/out")
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        (("preallocation=off",), ("preallocation=off", "compression_type=zstd")),
+        (("compression_type=zlib",), ("compression_type=zlib",)),
+        (("compat=0.10",), ("compat=0.10",)),
+        (("compat=1.1",), ("compat=1.1", "compression_type=zstd")),
+    ],
+)
+def test_qcow2_options_that_were_asked_for_win(
+    given: tuple[str, ...], used: tuple[str, ...]
+) -> None:
+    assert qcow2.options(wanted(*given)) == used
+
+
+def test_qcow2_is_written_through_the_runner_and_keeps_the_disk(tmp_path: Path) -> None:
+    disk, run = with_hole(tmp_path / "disk"), Recorder()
+    qcow2.write(disk, Output(path=tmp_path / "web.qcow2", format="qcow2"), run)
+    assert [command.argv[0] for command in run.commands] == ["qemu-img"]
+    assert disk.exists()
+
+
+def test_both_are_made_from_the_disk() -> None:
+    assert raw.SOURCE is qcow2.SOURCE is Source.DISK
+    assert raw.SUFFIXES | qcow2.SUFFIXES == {"raw": ".raw", "qcow2": ".qcow2"}
