@@ -86,7 +86,7 @@ def _signed(tree: Path, target: Target) -> dict[str, bytes]:
     """The signed loaders, shim first; nothing unless both shim and GRUB are there."""
     shim, grub, keys = (f"{name}{target.machine}.efi" for name in ("shim", "grub", "mm"))
     sources = {
-        shim: (f"{SHIM}/{shim}.signed",),
+        shim: (f"{SHIM}/{shim}.signed", f"{SHIM}/{shim}.signed.latest"),
         grub: (f"{LIBRARY}/{target.name}-signed/{grub}.signed",),
         keys: (f"{SHIM}/{keys}.signed", f"{SHIM}/{keys}"),
     }

@@ -13,8 +13,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from imagebuilder.disk.model import Slot
-from imagebuilder.errors import ConfigError
-from imagebuilder.schema import nearest
+from imagebuilder.errors import ConfigError, nearest
 
 ENTRIES, ENTRY = 128, 128  # how many, and how many bytes each
 NAME = 36  # UTF-16 units

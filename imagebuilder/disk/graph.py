@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imagebuilder.disk.model import Disk, Filesystem, Partition
-from imagebuilder.errors import ConfigError
-from imagebuilder.schema import nearest
+from imagebuilder.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     import networkx

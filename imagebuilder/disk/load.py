@@ -21,7 +21,7 @@ from imagebuilder.disk.model import (
     Partitioning,
     Table,
 )
-from imagebuilder.errors import ConfigError
+from imagebuilder.errors import ConfigError, nearest
 from imagebuilder.sizes import Size
 
 PLUGINS = ("local_loop", "partitioning", "mkfs", "mount", "fstab")
@@ -99,7 +99,7 @@ def _expanded(document: schema.Document) -> Iterator[Entry]:
             raise ConfigError(
                 f"Config entry is not a plugin value: {kind}",
                 where=document.place((index,)),
-                hint=schema.nearest(str(kind), PLUGINS) or f"plugins: {', '.join(PLUGINS)}",
+                hint=nearest(str(kind), PLUGINS) or f"plugins: {', '.join(PLUGINS)}",
             )
         yield from _flat(Entry(document.where, item[kind], document.node, kind, (index, kind)))
 

@@ -42,7 +42,7 @@ def pieces(
         if slot.number < FIRST_LOGICAL:
             entries[slot.number - 1] = _slot_entry(slot, sector)
     logical = sorted(
-        (slot for slot in listed if slot.number >= FIRST_LOGICAL), key=lambda slot: slot.number
+        (slot for slot in listed if slot.number >= FIRST_LOGICAL), key=lambda slot: slot.offset
     )
     if logical:
         start = (logical[0].offset - align) // sector
@@ -55,9 +55,8 @@ def pieces(
 def _extended_entry(numbers: Iterable[int]) -> int:
     """The entry for the extended partition: the first one after the primaries that is free."""
     primaries = {number for number in numbers if number < FIRST_LOGICAL}
-    after = max(primaries, default=0) + 1
-    free = (number for number in (*range(after, 5), *range(1, 5)) if number not in primaries)
-    return next(free)
+    after: int = max(primaries, default=0) + 1
+    return next(n for n in (*range(after, 5), *range(1, 5)) if n not in primaries)
 
 
 def _chain(logical: Sequence[Slot], sector: int, align: int) -> list[tuple[int, bytes]]:

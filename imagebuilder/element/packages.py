@@ -65,7 +65,8 @@ def requests(
     lists = {phase: _Lists() for phase in PHASES}
     for element in elements:
         for wish in _wishes(element):
-            _add(wish, lists[wish.phase], environment)
+            if wish.phase in lists:
+                _add(wish, lists[wish.phase], environment)
     maps = {element.name: _map(element) for element in elements}
     return {
         phase: PackageChange(
@@ -78,14 +79,21 @@ def requests(
 
 def warnings(elements: Iterable[Element]) -> tuple[str, ...]:
     """What is allowed in the files of the elements but does not do what it seems to."""
-    return tuple(
+    wishes = [wish for element in elements for wish in _wishes(element)]
+    removed = (
         f"{wish.place(key)}: '{key}: {wish.properties[key]}' removes {wish.name} like"
         f" '{key}: true' does; leave the key out to keep it"
-        for element in elements
-        for wish in _wishes(element)
+        for wish in wishes
         for key in REMOVALS
         if str(wish.properties.get(key, True)).lower() in {"false", "no", "0", "none", ""}
     )
+    never = (
+        f"{wish.place('phase')}: packages are not installed in '{wish.properties['phase']}',"
+        f" so {wish.name} never is; choose one of {', '.join(f'{p}.d' for p in PHASES)}"
+        for wish in wishes
+        if wish.phase not in PHASES
+    )
+    return (*removed, *never)
 
 
 def early(

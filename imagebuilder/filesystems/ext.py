@@ -11,10 +11,11 @@ from imagebuilder.disk.model import Filesystem, Placed
 from imagebuilder.errors import CommandError, SpaceError
 from imagebuilder.filesystems import ext2fs, ext_size
 from imagebuilder.filesystems.epoch import epoch
-from imagebuilder.filesystems.measure import NANOSECONDS, OUT_OF_RANGE, Loss, Measured
+from imagebuilder.filesystems.measure import AFTER_2037, OUT_OF_RANGE, Loss, Measured
 from imagebuilder.process import Command, Runner
 from imagebuilder.sizes import Size
 
+WITH_LATE_TIMES = 256  # bytes of an inode that has room for the bits beyond 2038
 FULL = ("Could not allocate", "No free space", "no space")
 # Features that a newer mke2fs turns on and an older guest or boot loader cannot read, with the
 # release that first knew them: before it, naming them is an error.
@@ -44,7 +45,8 @@ def mke2fs(
 ) -> Command:
     """The command that makes the filesystem; later options, the user's, win.
 
-    E2FSPROGS_FAKE_TIME, unlike SOURCE_DATE_EPOCH, sets the clock without touching mtimes.
+    E2FSPROGS_FAKE_TIME, unlike SOURCE_DATE_EPOCH, sets the clock without touching mtimes; 0 in
+    it would mean the time of day.
     """
     fs = placed.filesystem
     features, extended, others = _sorted_out(fs.options)
@@ -80,11 +82,11 @@ def needed(filesystem: Filesystem, measured: Measured) -> Size:
 
 
 def losses(filesystem: Filesystem, measured: Measured) -> tuple[Loss, ...]:
-    """What an ext filesystem made here does not keep of the tree."""
-    small_inodes = ext_size.options(filesystem.type, tuple(_apart(filesystem.options)))
-    if small_inodes.inode_size < 256:
-        return measured.losses("times after 2037", OUT_OF_RANGE, NANOSECONDS)
-    return measured.losses(OUT_OF_RANGE, NANOSECONDS)
+    """What is not kept of the tree, but for the fractions of a second that every file has."""
+    arguments = tuple(_apart(filesystem.options))
+    if ext_size.options(filesystem.type, arguments).inode_size < WITH_LATE_TIMES:
+        return measured.losses(AFTER_2037, OUT_OF_RANGE)
+    return measured.losses(OUT_OF_RANGE)
 
 
 def _features(fs: Filesystem, asked: Sequence[str], release: tuple[int, ...]) -> tuple[str, ...]:

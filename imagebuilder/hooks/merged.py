@@ -15,12 +15,12 @@ DATA = "imagebuilder"
 
 
 def copy(tree: HooksTree, to: Path) -> None:
-    """Write the merged hooks tree; symlinks stay symlinks only below `static/`."""
+    """Write the merged hooks tree; symlinks among its data stay symlinks."""
     for name, source in tree.files.items():
         target = to / name
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            shutil.copy2(source, target, follow_symlinks=not name.startswith("static/"))
+            shutil.copy2(source, target, follow_symlinks=False)
         except OSError as error:
             raise ConfigError(f"cannot be read: {error.strerror}", where=str(source)) from error
 

@@ -158,7 +158,6 @@ def test_a_map_needs_to_know_the_distribution(make_element: MakeElement) -> None
     [
         ("p:\n  fase: x\n", "2:3", "in 'p': unknown key 'fase'\n  hint: did you mean 'phase'?"),
         ("p:\n- {}\n- {archs: x}\n", "3:4", "unknown key 'archs'\n  hint: did you mean 'arch' or "),
-        ("p: {phase: instal.d}\n", "1:12", "'instal.d' is not one of"),
         ("p: {when: DISTRO}\n", "1:11", "hint: Write it like 'VARIABLE = value'"),
         ("p: {when: [A = 1, B]}\n", "1:19", "hint: Write it like 'VARIABLE = value'"),
         ("p: yes please\n", "1:4", "is not of type 'object', 'null'"),
@@ -244,3 +243,12 @@ def test_a_hook_of_an_element_that_is_not_early_forbids_it(
 def test_a_hook_of_an_early_element_does_no_harm(make_element: MakeElement) -> None:
     files = {"element.yaml": EARLY, "package-installs.yaml": "a:\n", "pre-install.d/1": ""}
     assert early_names(load(make_element("e", files))) == ("a",)
+
+
+def test_a_phase_that_installs_nothing_is_warned_of(wanting: Wanting) -> None:
+    element = wanting("e", "p: {phase: finalise.d}\n")
+    assert warnings((element,)) == (
+        f"{element.path}/package-installs.yaml:1:12: packages are not installed in 'finalise.d',"
+        " so p never is; choose one of pre-install.d, install.d, post-install.d",
+    )
+    assert not any(change.install for change in requests((element,), ENVIRONMENT).values())
