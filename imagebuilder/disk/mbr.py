@@ -55,8 +55,9 @@ def pieces(
 def _extended_entry(numbers: Iterable[int]) -> int:
     """The entry for the extended partition: the first one after the primaries that is free."""
     primaries = {number for number in numbers if number < FIRST_LOGICAL}
-    after: int = max(primaries, default=0) + 1
-    return next(n for n in (*range(after, 5), *range(1, 5)) if n not in primaries)
+    after = max(primaries, default=0) + 1
+    candidates: tuple[int, ...] = (*range(after, FIRST_LOGICAL), *range(1, FIRST_LOGICAL))
+    return next(number for number in candidates if number not in primaries)
 
 
 def _chain(logical: Sequence[Slot], sector: int, align: int) -> list[tuple[int, bytes]]:

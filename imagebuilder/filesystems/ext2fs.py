@@ -87,7 +87,7 @@ def opened(image: Path, offset: int) -> Generator[Filesystem, None, None]:
     library = _library()
     handle = ctypes.c_void_p()
     filesystem = Filesystem(handle, _inode_size(image, offset), str(image))
-    options = f"offset={offset}".encode()
+    options = b"offset=%d" % offset
     manager = ctypes.c_void_p.in_dll(library, "unix_io_manager")
     flags = READ_WRITE | BITS_64
     filesystem.check(
@@ -111,7 +111,7 @@ def settle(image: Path, offset: int, tree: Path, moment: int) -> None:
     """
     with opened(image, offset) as filesystem:
         doubtful = _set_times(filesystem, moment)
-        _set_root(filesystem, os.stat(tree))
+        _set_root(filesystem, tree.stat())
         if doubtful:
             _set_late_times(filesystem, tree)
 

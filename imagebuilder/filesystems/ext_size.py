@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from imagebuilder.filesystems.measure import Measured
 from imagebuilder.sizes import Size
@@ -22,6 +23,7 @@ ENTRY, CHECKSUM, LONGEST = 12, 12, 264  # bytes in a directory: fixed and paddin
 EXTENTS = 340 // 2  # in one block, half full as splitting leaves them
 RESIZE_ROOM, RESIZE_MOST = 1024, 1024  # how many times larger, and the most blocks kept for it
 LEAST_FOR_JOURNAL = 2048  # blocks
+LEAST = 256  # blocks; below, mke2fs may find no room for its own
 # A filesystem with fewer blocks than the first gets a journal of the second (ext2fs/mkjournal.c).
 JOURNALS = (
     (LEAST_FOR_JOURNAL, 0),
@@ -53,7 +55,7 @@ def default_ratio(size: int) -> int:
 
 def options(kind: str, arguments: Sequence[str]) -> Options:
     """What `arguments` of mke2fs say about room."""
-    values = {flag: value for flag, value in zip(arguments, arguments[1:], strict=False)}
+    values = dict(pairwise(arguments))
     journal = _named(values.get("-J", ""), "size")
     return Options(
         ratio=_number(values.get("-i")),
@@ -67,7 +69,7 @@ def options(kind: str, arguments: Sequence[str]) -> Options:
 def smallest(measured: Measured, wanted: Options) -> Size:
     """The least size, in whole blocks, whose free blocks and inodes are enough for the tree."""
     content = _content(measured)
-    low, high = 15, 16
+    low, high = LEAST - 1, LEAST
     while not _holds(high, content, measured.inodes, wanted):
         low, high = high, high * 2
     while high - low > 1:
@@ -100,8 +102,9 @@ def _holds(blocks: int, content: int, inodes: int, wanted: Options) -> bool:
     tables = groups * -(-max(16, -(-total // groups)) * wanted.inode_size // BLOCK)
     backups = (1 + _backups(groups)) * (1 + _descriptors(blocks, groups, wanted.resize))
     ragged = blocks % GROUP if blocks % GROUP < _ragged(tables, groups, backups) else 0
-    own = tables + 2 * groups + backups + _journal(blocks, wanted) + LOST_AND_FOUND + 2 + ragged
-    return blocks - own >= content
+    free = blocks - tables - 2 * groups - backups - LOST_AND_FOUND - 2 - ragged
+    journal = _journal(blocks, wanted)
+    return free - journal >= max(content, journal + 16)  # mke2fs: no journal of more than half
 
 
 def _ragged(tables: int, groups: int, backups: int) -> int:
@@ -118,7 +121,7 @@ def _backups(groups: int) -> int:
 def _descriptors(blocks: int, groups: int, resize: int) -> int:
     """Blocks of group descriptors, and those kept for growing."""
     grown = max(resize, min(blocks * RESIZE_ROOM, 2**32))
-    kept = -(-(-(-grown // GROUP)) // DESCRIPTORS)
+    kept = -(-grown // (GROUP * DESCRIPTORS))
     return -(-groups // DESCRIPTORS) + min(kept, RESIZE_MOST)
 
 

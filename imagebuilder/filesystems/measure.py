@@ -75,7 +75,7 @@ class Measured:
 
 
 def measure(tree: Path, *, without: Collection[str] = ()) -> Measured:
-    """Walk `tree`; of the directories in `without` (`/boot/efi`) only the directory itself counts."""
+    """Walk `tree`; of what is in `without` (like `/boot/efi`) only the directory itself counts."""
     walk = _Walk(os.fspath(tree), {path.strip("/") for path in without})
     walk.inode("", os.fspath(tree), os.lstat(tree))
     waiting = [""]
@@ -134,10 +134,7 @@ class _Walk:
         self.oddities(name, path, status)
 
     def content(self, path: str, status: os.stat_result) -> None:
-        """Count a regular file's blocks. Only one that has fewer than its size is looked into:
-
-        it has holes, or its filesystem compresses, which is not something to rely on.
-        """
+        """Count a regular file's blocks, with care where it has holes or may be compressed."""
         if status.st_blocks * 512 >= status.st_size:
             self.data += _blocks(status.st_size)
             return
@@ -227,7 +224,7 @@ def _attribute_names(path: str) -> list[str]:
 
 def _data(path: str, size: int) -> int:
     """The bytes of whole 4 KiB blocks that hold data, as the filesystem's own map says."""
-    with open(path, "rb", buffering=0) as file:
+    with Path(path).open("rb", buffering=0) as file:
         total = position = 0
         while position < size:
             try:
