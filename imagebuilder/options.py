@@ -88,6 +88,7 @@ OPTIONS = (
     Option("version", "", "version", Kind.FLAG, "", "", "show the version and exit"),
 )
 # fmt: on
+GRAIN = 64 * UNITS["KiB"]  # what a decimal number of GiB is rounded up to
 ON = ("1", "true", "yes", "on")
 JOURNAL = Size(64 * UNITS["MiB"])
 LEAST_TMPFS = Size(2 * UNITS["GiB"])
@@ -237,7 +238,7 @@ def _read(kind: Kind, text: str, where: str) -> Any:
         raise ConfigError(f"not a number: {text!r}", where=where)
     match kind:
         case Kind.GIB:
-            return Size(float(match[1]) * UNITS["GiB"])
+            return Size(float(match[1]) * UNITS["GiB"]).up_to(GRAIN)
         case Kind.MIB:
             return Size(float(match[1]) * UNITS["MiB"])
         case _:

@@ -300,6 +300,10 @@ def _mount_point(mount: Entry | None, kind: str) -> str:
             "mount_point",
             hint="swap, and nothing else, has the mount point none",
         )
+    return _normal(point)
+
+
+def _normal(point: str) -> str:
     return point if point == "none" else "/" + posixpath.normpath(point).strip("/")
 
 
@@ -334,10 +338,9 @@ def _check_mounts(mounts: Iterable[Entry]) -> None:
     seen: set[str] = set()
     for mount in mounts:
         point = mount.value["mount_point"]
-        normal = posixpath.normpath(point)
-        if normal in seen and point != "none":
+        if _normal(point) in seen and point != "none":
             raise mount.fail(f"Mount point [{point}] specified more than once", "mount_point")
-        seen.add(normal)
+        seen.add(_normal(point))
 
 
 def _below(node: yaml.Node | None, step: str | int) -> yaml.Node | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from imagebuilder.element.model import PHASES, Element, Hook, HooksTree
+from imagebuilder.element.model import PHASES, Element, Hook, HooksTree, Phase
 from imagebuilder.errors import ElementError
 
 NOT_MERGED = ("tests", "test-elements", "__pycache__")
@@ -55,6 +55,31 @@ def merge(elements: Sequence[Element]) -> HooksTree:
         ignored=tuple(
             (entry.path, refused[entry.name]) for entry in entries if refused[entry.name]
         ),
+    )
+
+
+def present(directory: Path, phase: Phase, tree: HooksTree) -> tuple[Hook, ...]:
+    """The hooks of a phase that are in the merged tree now, in the order they run.
+
+    Hooks of an earlier phase may have added some, which no element is known to own.
+    """
+    owned = {hook.name: hook for hook in tree.of(phase.name)}
+    place = directory / phase.directory
+    paths = place.iterdir() if place.is_dir() else ()
+    programs = [path for path in paths if path.is_file() and not _hook_refusal(path)]
+    return tuple(
+        owned.get(path.name)
+        or Hook(phase=phase.name, name=path.name, element="an earlier hook", source=path)
+        for path in sorted(programs, key=lambda path: _number(path.name))
+    )
+
+
+def environment_files(directory: Path) -> tuple[str, ...]:
+    """The files of `environment.d` that are in the merged tree now, in the order of sourcing."""
+    place = directory / ENVIRONMENT
+    paths = place.iterdir() if place.is_dir() else ()
+    return tuple(
+        sorted(p.name for p in paths if p.is_file() and ENVIRONMENT_NAME.fullmatch(p.name))
     )
 
 
@@ -163,6 +188,10 @@ def _hook(entry: _Entry) -> Hook:
 
 
 def _turn(entry: _Entry) -> tuple[int, int, str]:
-    """The key of the order that `sort -n` gives in the C locale, phase after phase."""
-    number = re.match(r"-?[0-9]+", entry.path.name)
-    return list(PHASE_OF).index(entry.directory), int(number[0]) if number else 0, entry.path.name
+    return list(PHASE_OF).index(entry.directory), *_number(entry.path.name)
+
+
+def _number(name: str) -> tuple[int, str]:
+    """The key of the order that `sort -n` gives in the C locale."""
+    number = re.match(r"-?[0-9]+", name)
+    return int(number[0]) if number else 0, name

@@ -12,8 +12,14 @@ from dataclasses import dataclass
 from imagebuilder.filesystems.measure import BLOCK, Measured
 from imagebuilder.sizes import Size
 
-# How many clusters a kind has; not too near the bounds, where implementations differ by a few.
-RANGES = {12: (16, 4084 - 16), 16: (4085 + 16, 65524 - 16), 32: (65525 + 16, 2**28 - 32)}
+# How many clusters a kind has; not too near the bounds, because some programs count otherwise
+# by a few, and mkfs.vfat makes a few less than there could be.
+MARGIN = 64
+RANGES = {
+    12: (MARGIN, 4084 - MARGIN),
+    16: (4085 + MARGIN, 65524 - MARGIN),
+    32: (65525 + MARGIN, 2**28 - MARGIN),
+}
 RESERVED = {12: 1, 16: 1, 32: 32}  # sectors
 ROOT_ENTRIES = {12: 512, 16: 512, 32: 0}
 ENTRY = 32
@@ -104,7 +110,7 @@ def _holds_on(sector: int, size: int, measured: Measured) -> bool:
         return False
     waste = max(0, made.cluster - BLOCK) * measured.files
     content = measured.expanded + waste + _listings(measured, made.cluster)
-    return content <= (made.clusters - 2) * made.cluster
+    return content <= (made.clusters - MARGIN // 2) * made.cluster
 
 
 def _listings(measured: Measured, cluster: int) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 BLOCK = 4096
 SAMPLES = 5
+IN_1980 = 315532800  # seconds since 1970
 IN_INODE = 80  # bytes of extended attributes that surely fit in a 256-byte inode
 FAST_SYMLINK = 60  # from this many bytes on, a symlink's target takes a block
 ENTRY, PAIR = 16, 20  # what an attribute takes besides its name and value, and how they are padded
@@ -19,6 +20,7 @@ ACLS = ("system.posix_acl_access", "system.posix_acl_default")
 ACL = "ACLs"
 ATTRIBUTE = "extended attributes"
 BEFORE_1970 = "times before 1970"
+BEFORE_1980 = "times before 1980"
 AFTER_2037 = "times after 2037"
 OUT_OF_RANGE = "times before 1901 or after 2446"
 NANOSECONDS = "fractions of a second"
@@ -152,7 +154,7 @@ class _Walk:
 
     def oddities(self, name: str, path: str, status: os.stat_result) -> None:
         """Count times, owners and attributes that not every filesystem has room for."""
-        if not 0 <= status.st_mtime_ns < 2**31 * 10**9 or status.st_mtime_ns % 10**9:
+        if not IN_1980 * 10**9 <= status.st_mtime_ns < 2**31 * 10**9 or status.st_mtime_ns % 10**9:
             for kind in _odd_times(status.st_mtime_ns):
                 self.note(kind, name)
         if status.st_uid or status.st_gid:
@@ -208,6 +210,7 @@ def _odd_times(nanoseconds: int) -> tuple[str, ...]:
     seconds, fraction = divmod(nanoseconds, 10**9)
     kinds = {
         BEFORE_1970: seconds < 0,
+        BEFORE_1980: seconds < IN_1980,
         AFTER_2037: seconds >= 2**31,
         OUT_OF_RANGE: not -(2**31) <= seconds < 2**34 - 2**31,
         NANOSECONDS: fraction > 0,

@@ -15,8 +15,10 @@ from imagebuilder.filesystems.epoch import epoch
 from imagebuilder.filesystems.measure import (
     ACL,
     ATTRIBUTE,
+    BEFORE_1980,
     DEVICE,
     FIFO,
+    IN_1980,
     OWNER,
     SOCKET,
     SYMLINK,
@@ -76,7 +78,7 @@ def fill(
     environment = {
         "MTOOLS_SKIP_CHECK": "1",
         "MTOOLSRC": os.devnull,
-        "SOURCE_DATE_EPOCH": str(epoch()),
+        "SOURCE_DATE_EPOCH": str(max(epoch(), IN_1980)),  # FAT knows no earlier time
     }
     for batch in _batches([f"::/{path}" for path in directories]):
         yield Command(("mmd", *region, *batch), environment)
@@ -95,7 +97,7 @@ def needed(filesystem: Filesystem, measured: Measured) -> Size:
 def losses(filesystem: Filesystem, measured: Measured) -> tuple[Loss, ...]:
     """What is left out or forgotten; that FAT knows no owners is news only where root is not it."""
     del filesystem
-    return measured.losses(SYMLINK, SOCKET, FIFO, DEVICE, OWNER, ACL, ATTRIBUTE)
+    return measured.losses(SYMLINK, SOCKET, FIFO, DEVICE, BEFORE_1980, OWNER, ACL, ATTRIBUTE)
 
 
 def _kind(placed: Placed) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagebuilder.element import environment
+from imagebuilder.element import environment, merge
 from imagebuilder.element.model import HooksTree, Phase, Where
 from imagebuilder.errors import HookError
 from imagebuilder.events import Finished, Line, Listener, Started, Step, Ticked
@@ -60,7 +60,7 @@ def read_environment(
 
 def run_phase(work: Work) -> None:
     """Run a phase's hooks in order; raise HookError at the first that fails."""
-    hooks = work.tree.of(work.phase.name)
+    hooks = merge.present(work.place.hooks, work.phase, work.tree)
     if not hooks and not work.packages:
         return
     with _reported(work, Step(work.phase.name)), _entered(work) as session:
@@ -105,7 +105,8 @@ def _reported(work: Work, step: Step) -> Generator[None, None, None]:
 
 def _settle(session: Session, work: Work) -> dict[str, str]:
     """The environment that the phase's hooks get: `environment.d` is sourced once per phase."""
-    program = environment.prologue(f"{work.hooks}/environment.d", work.tree.environment)
+    names = merge.environment_files(work.place.hooks)
+    program = environment.prologue(f"{work.hooks}/{merge.ENVIRONMENT}", names)
     printer = Printer(work, Step(work.phase.name, "environment.d"))
     command = Command(("bash", "-c", program), env=_variables(work))
     outcome = session.execute(command, printer, capture=True)

@@ -130,6 +130,7 @@ def _variables(
         "DIB_BOOT_LABEL": boot,
         "DIB_CHECKSUM": request.checksum or "0",
         "DIB_DEBUG_TRACE": str(request.trace),
+        "DIB_DEFAULT_INSTALLTYPE": request.install_type or "source",
         "DIB_IMAGE_CACHE": str(cache_directory(request)),
         "DIB_LOCKFILES": given.get("DIB_LOCKFILES") or str(cache_directory(request) / "lockfiles"),
         "DIB_MOUNTPOINTS": "|".join(fs.mount_point for fs in disk.mounted),

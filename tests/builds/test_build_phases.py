@@ -115,6 +115,23 @@ def test_a_hook_that_is_not_executable_is_warned_of(workshop: Workshop) -> None:
     assert "50-not" in done.stdout
 
 
+def test_a_hook_that_an_earlier_hook_wrote_runs_in_its_turn(workshop: Workshop) -> None:
+    workshop.element("writer", {
+        "extra-data.d/50-write": (
+            'h=$TMP_HOOKS_PATH; mkdir -p $h/install.d\n'
+            'printf "#!/bin/bash\\necho late >>/order\\n" >$h/install.d/60-late\n'
+            'chmod +x $h/install.d/60-late\n'
+            'echo "export LATE=1" >$h/environment.d/60-late\n'
+        ),
+        "install.d/50-early": 'echo early $LATE >>/order\n',
+        "install.d/70-last": "echo last >>/order\n",
+    })  # fmt: skip
+    done = workshop.create("-n", "-t", "tar", "-o", "out", "tiny", "writer")
+    assert done.returncode == 0, done.stdout
+    order = content(workshop.directory / "out.tar", "order")
+    assert order == "early 1\nlate\nlast\n"
+
+
 def test_mounts_of_host_hooks_last_until_the_tree_is_finished(workshop: Workshop) -> None:
     workshop.element("mounts", {
         "extra-data.d/50-mount": (

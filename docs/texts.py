@@ -1,0 +1,143 @@
+"""The sentences of generated pages that no code says, in one place."""
+
+from __future__ import annotations
+
+OPTIONS = """\
+`disk-image-create` and `imagebuilder build` take these options, in any order and mixed with the
+names of elements; `--` ends them. A long option may be shortened as long as it stays the only
+one. Where a variable is named, it does the same as the option, which wins over it."""
+
+BEYOND_OPTIONS = """\
+A build also reads these variables. Besides them every element has [variables of its
+own](elements.md#variables-of-elements), and hooks get
+[more](environment-of-hooks.md)."""
+
+VARIABLES = (
+    ("ELEMENTS_PATH", "directories of elements, with colons between them, searched in that order "
+     "before the elements that come with the program"),
+    ("IMAGE_ELEMENT", "elements to use besides those of the command line, with spaces between"),
+    ("FS_TYPE", "type of the root filesystem (default: ext4)"),
+    ("DIB_BLOCK_DEVICE_CONFIG", "the [block-device document](block-device.md): its text, or "
+     "`file://` and a path"),
+    ("DIB_BLOCK_SIZE", "bytes in a sector of every disk, 512 or 4096; wins over `block_size`"),
+    ("DIB_INSTALLTYPE_<name>", "how one element installs its software, instead of "
+     "`--install-type`; the `-` of its name are `_`"),
+    ("OVERWRITE_OLD_IMAGE", "not `0`: an older output is replaced, else it goes on under a name "
+     "with the time in it"),
+    ("SOURCE_DATE_EPOCH", "seconds since 1970: nothing in an image is younger (default: {epoch})"),
+    ("IMAGEBUILDER_HOOK_TIMEOUT", "seconds that one hook may take (default: any time)"),
+    ("TMPDIR, TMP_DIR", "where the scratch directory is made, the first of them that is set "
+     "(default: `/tmp`)"),
+    ("DIB_QUIET", "not `0`: nothing on standard output (default: `1` with `--logfile`, else `0`)"),
+    ("DIB_NO_TIMESTAMP", "not `0`: no times on standard output; a log file always has them"),
+    ("DIB_LOCKFILES", "handed on to hooks that lock things (default: `lockfiles` in the image "
+     "cache)"),
+    ("http_proxy, https_proxy, no_proxy", "handed on to hooks, like every other variable that is "
+     "set"),
+)  # fmt: skip
+
+TOOLS = """\
+A build looks for what it needs before it does anything. `imagebuilder doctor` shows what a host
+has and lacks, and `imagebuilder doctor --install` installs what is missing on Debian and its
+relatives. Boot loaders, kernels and `grub-mkimage` are not here: they come out of the image
+itself."""
+
+FORMATS = """\
+`-t` takes any of the formats, several with commas between them; all of them are made from one
+tree. Formats, filesystems and boot loaders are plugins: a Python package can add its own with
+the entry points `imagebuilder.formats`, `imagebuilder.filesystems` and `imagebuilder.boot`."""
+
+BLOCK_DEVICE = """\
+A disk is a YAML list of plugins, each a mapping with one key. A plugin that is written inside
+another lies on it; else `base` says what it lies on. Without a `name` it is called
+`<plugin>_<base>`, and only the filesystem called `mkfs_root` (the one on a partition called
+`root`) takes what the options and `FS_TYPE` say. How to use it:
+[choose a disk layout](../howto/choose-a-disk-layout.md).
+
+Sizes are written like `512MiB` or `1.5 GB`: KiB, MiB, GiB and TiB count in 1024s, KB, MB, GB and
+TB (also K, M, G, T) in 1000s, and a number alone is bytes."""
+
+ELEMENT_YAML = """\
+What an element says about itself. The file is optional, and so is everything in it; a key that
+is not here is an error. The values of declared variables are checked before a build begins, and
+shown by `imagebuilder elements NAME`."""
+
+PACKAGE_INSTALLS = """\
+The packages that an element wants: a mapping of package names, each to nothing, to the
+properties below, or to a list of such mappings, of which each is looked at on its own.
+`package-installs.json` is read as well. A package that one element wants removed (`uninstall`,
+`build-only`) stays if another one wants it installed in the same phase. The element has to
+depend on `package-installs`, directly or not; every operating system does."""
+
+PKG_MAP = """\
+A JSON file that says what distributions call the packages, looked up with the element's name for
+them: in `release`, then `distro`, `family` and `default`. A name that is in none of them is used
+as it is."""
+
+ELEMENTS = """\
+The elements that come with the program. The same, for those on your `ELEMENTS_PATH` too, shows
+`imagebuilder elements`. How to write one: [write an element](../howto/write-an-element.md)."""
+
+KINDS = {
+    "string": "text",
+    "integer": "number",
+    "boolean": "`true`, `false`",
+    "array": "list",
+    "object": "mapping",
+    "anything": "anything",
+}
+
+TYPES = {
+    "string": "anything",
+    "boolean": "`0`, `1`, `true`, `false`, `yes`, `no`; YAML's own become `1` and `0`",
+    "integer": "a whole number",
+    "size": "like `512MiB`",
+    "path": "a path, in one line",
+    "url": "with a scheme, like `https://host/path`",
+    "list": "anything; what separates the items is up to the element",
+    "choice": "one of `choices`",
+}
+
+FILLED_IN = {"base"}  # by the loader, for what is nested
+NAME = "what others call it as their `base`"
+BASE = "what it lies on, where it is not written inside that"
+KEYS = {
+    ("local_loop", "name"): "name of the disk; `image0`, or the only one, becomes the outputs",
+    ("local_loop", "size"): "its size, wins over `--image-size` (default: what the content needs)",
+    ("local_loop", "directory"): "accepted and not used: the file is in the scratch directory",
+    ("local_loop", "block_size"): "bytes in a sector (default: 512)",
+    ("partitioning", "name"): NAME,
+    ("partitioning", "base"): BASE,
+    ("partitioning", "label"): "the kind of table",
+    ("partitioning", "align"): "what partitions begin at a multiple of (default: 1MiB)",
+    ("partitioning", "partitions"): "the partitions, in the order they lie on the disk",
+    ("partition", "name"): NAME + "; on GPT it is the partition's name too",
+    ("partition", "base"): BASE,
+    ("partition", "size"): "a size, or a percentage of what is left at that point",
+    ("partition", "type"): "MBR: a hexadecimal byte (default: 83); GPT: an sgdisk code or a GUID "
+    "(default: 8300)",
+    ("partition", "flags"): "MBR: `boot` marks it active, `primary` keeps it out of the extended "
+    "partition",
+    ("partition", "number"): "its entry in the table, where that is not its place in the list",
+    ("mkfs", "name"): NAME,
+    ("mkfs", "base"): BASE,
+    ("mkfs", "type"): "the type of filesystem (default of `mkfs_root`: `FS_TYPE`)",
+    ("mkfs", "label"): "its label (default: its name; of `mkfs_root`: `--root-label`)",
+    ("mkfs", "opts"): "more options for the program that makes it",
+    ("mkfs", "uuid"): "its UUID, for vfat also like `1234-ABCD` (default: made from the names)",
+    ("mount", "name"): NAME,
+    ("mount", "base"): BASE,
+    ("mount", "mount_point"): "where it is mounted; `none` for swap",
+    ("fstab", "name"): NAME,
+    ("fstab", "base"): BASE,
+    ("fstab", "options"): "mount options, with commas between them (default: `defaults`)",
+    ("fstab", "dump-freq"): "fifth field of the line (default: 0)",
+    ("fstab", "fsck-passno"): "sixth field of the line (default: 2)",
+    ("variable", "default"): "its value where none is given",
+    ("package", "when"): "conditions like `VARIABLE = value` or `VARIABLE != value`, all of which "
+    "have to hold; a variable that is not set is an error",
+    ("pkg-map", "default"): "for every distribution",
+    ("pkg-map", "family"): "by family of distributions",
+    ("pkg-map", "distro"): "by distribution (`DISTRO_NAME`)",
+    ("pkg-map", "release"): "by distribution, then by release (`DIB_RELEASE`)",
+}
