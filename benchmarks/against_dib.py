@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ TREE_PACKAGES = (
 def main() -> int:
     """Compare; the exit status is 0 unless a build failed."""
     options = _options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it cleans up as well
     logs = options.logs or Path(tempfile.mkdtemp(prefix="against-dib-logs."))
     logs.mkdir(parents=True, exist_ok=True)
     try:
@@ -110,6 +112,8 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 def _tree_recipe(options: argparse.Namespace, place: Path) -> Recipe:
     """One filesystem with a tree that is already there: nothing remains but to write it."""
     tree = options.tree.resolve() if options.tree else _bootstrap(options.release, place / "tree")
+    done = subprocess.run(["du", "-sxm", str(tree)], capture_output=True, text=True, check=True)
+    print(f"tree: {done.stdout.split()[0]} MiB, {sum(1 for _ in tree.rglob('*'))} files")
     variables = {"GIVEN_TREE": str(tree), "ELEMENTS_PATH": str(ELEMENTS)}
     return Recipe(words=("-n", "given-tree"), variables=variables)
 

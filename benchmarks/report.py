@@ -69,14 +69,14 @@ def differences(builds: Sequence[Build]) -> str:
     if len(last) < 2:
         return ""
     only = [(DIB, last[DIB] - last[OURS]), (OURS, last[OURS] - last[DIB])]
-    return "\n".join(
-        f"packages only in {name}'s image: {len(names)}: {_some(sorted(names))}"
-        for name, names in only
-    )
+    return "\n".join(f"packages only in {name}'s image: {_some(names)}" for name, names in only)
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+def _some(names: set[str]) -> str:
+    """How many, and the first few."""
+    first = sorted(names)[:SHOWN]
+    more = ["..."] if len(names) > SHOWN else []
+    return f"{len(names)} ({', '.join(first + more)})" if names else "none"
 
 
 def _phase(name: str) -> Callable[[Build], float]:
@@ -93,10 +93,12 @@ def _row(name: str, measure: Callable[[Build], float], builds: Sequence[Build]) 
 def _spread(values: Sequence[float]) -> str:
     if not values:
         return "-"
-    middle = f"{median(values):.1f}"
-    if len(values) == 1:
-        return middle
-    return f"{middle} ({min(values):.1f}..{max(values):.1f})"
+    middle, *ends = (_number(value) for value in (median(values), min(values), max(values)))
+    return middle if len(values) == 1 else f"{middle} ({'..'.join(ends)})"
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.1f}"
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

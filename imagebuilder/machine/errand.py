@@ -3,6 +3,9 @@
 Its lines begin with a word of their own, so that the kernel's and a getty's between them do no
 harm. The port is opened anew for each line, because a getty that starts meanwhile hangs up
 whoever has it open, and the exit status is said three times for the same reason.
+
+The command runs after cloud-init, not within it, so that it may wait for the boot to end
+(`systemctl is-system-running --wait`, `cloud-init status --wait`).
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
+
+FILE = "/run/imagebuilder-errand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +30,21 @@ class Errand:
         return re.compile(rf"{self.token} exited with (\d+)")
 
     def script(self) -> str:
-        """The program for the machine: it runs the command and reports on the serial port."""
+        """The program for cloud-init: it hands the command on and ends."""
         return f"""\
 #!/bin/sh
+cat >{FILE} <<'END OF ERRAND'
+{self.report()}END OF ERRAND
+if command -v systemd-run >/dev/null && [ -d /run/systemd/system ]; then
+    exec systemd-run --no-block --collect --setenv=HOME=/root /bin/sh {FILE}
+fi
+setsid /bin/sh {FILE} >/dev/null 2>&1 </dev/null &
+"""
+
+    def report(self) -> str:
+        """The program that runs the command and reports on the serial port."""
+        return f"""\
+cloud-init status --wait >/dev/null 2>&1
 for port in /dev/ttyS0 /dev/ttyAMA0 /dev/console; do
     if (printf '\\r\\n' >"$port") 2>/dev/null; then
         break

@@ -21,7 +21,7 @@ ERRAND = Errand("echo 'it is' up; exit 3", "run-1")
 def carried_out(errand: Errand, tmp_path: Path) -> str:
     """What the errand's script says, with a file for the serial port."""
     port = tmp_path / "port"
-    script = errand.script().replace("/dev/ttyS0", str(port)).replace("sleep 1", ":")
+    script = errand.report().replace("/dev/ttyS0", str(port)).replace("sleep 1", ":")
     script = script.replace('>"$port"', '>>"$port"')
     subprocess.run(["sh", "-u", "-c", script], check=True, timeout=10)
     return port.read_text().replace("\r", "")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 ELEMENTS = ROOT / "tests" / "elements"
 CREATE = "from imagebuilder.cli.start import disk_image_create; disk_image_create()"
 

@@ -1,0 +1,151 @@
+"""Debian images, built by the commands of the README and started in qemu."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Workshop
+
+pytestmark = [
+    pytest.mark.boots,
+    pytest.mark.skipif(os.geteuid() != 0, reason="builds as root here"),
+    pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="needs qemu"),
+    pytest.mark.skipif(not shutil.which("mmdebstrap"), reason="needs mmdebstrap"),
+]
+CLOUD = ("cloud-init", "cloud-init-datasources", "openssh-server", "growroot", "devuser")
+QUESTIONS = {
+    "system": "systemctl is-system-running --wait",
+    "failed": "systemctl --failed --no-legend",
+    "cloud": "cloud-init status --long",
+    "size": "df --output=size -BM / | tail -1",
+    "machine": "cat /etc/machine-id",
+    "keys": "ls /etc/ssh/*_key | wc -l",
+    "address": "ip -4 -br address show scope global",
+    "user": "id -nG devuser",
+    "ssh": "systemctl is-active ssh",
+    "cmdline": "cat /proc/cmdline",
+    "efi": "findmnt -no FSTYPE /boot/efi",
+    "firmware": "test -d /sys/firmware/efi && echo uefi || echo bios",
+    "grub": "update-grub 2>/dev/null; grep -c root=LABEL= /boot/grub/grub.cfg",
+}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """A workshop in which the images of this module are built once."""
+    from conftest import Workshop
+
+    workshop = Workshop(tmp_path_factory.mktemp("images"))
+    workshop.scratch.mkdir()
+    (workshop.directory / "elements").mkdir()
+    yield workshop
+    shutil.rmtree(workshop.directory)
+
+
+@pytest.fixture(scope="module")
+def web(images: Workshop) -> Path:
+    """The image that the README's first command makes."""
+    done = images.imagebuilder("build", "-o", "web", "vm", "debian-minimal")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return images.directory / "web.qcow2"
+
+
+@pytest.fixture(scope="module")
+def cloud(images: Workshop) -> Path:
+    """A bookworm machine for a cloud that offers NoCloud."""
+    done = images.create(
+        "-o", "cloud", "vm", "debian-minimal", *CLOUD,
+        DIB_RELEASE="bookworm", DIB_CLOUD_INIT_DATASOURCES="NoCloud", DIB_CHECKSUM="sha256",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return images.directory / "cloud.qcow2"
+
+
+def boot(images: Workshop, image: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return images.imagebuilder("boot", str(image), "--timeout", "400", *words)
+
+
+def ask(images: Workshop, image: Path, *words: str) -> dict[str, str]:
+    """Boot an image, run the questions in it, and give each one's answer."""
+    script = "; ".join(
+        f"echo '=={name}'; ( {question} ) 2>&1" for name, question in QUESTIONS.items()
+    )
+    report = images.directory / "outcome.json"
+    done = boot(images, image, "--run", script, "--json", str(report), *words)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+    answers = re.split(r"==(\w+)\n", json.loads(report.read_text())["output"])[1:]
+    return {name: text.strip() for name, text in zip(answers[::2], answers[1::2], strict=True)}
+
+
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+def test_the_readmes_image_comes_up(images: Workshop, web: Path, firmware: str) -> None:
+    done = boot(images, web, "--firmware", firmware, "--expect", "debian login:")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+
+
+def test_secure_boot_accepts_the_image(images: Workshop, web: Path) -> None:
+    done = boot(
+        images, web, "--secure-boot", "--expect", "Secure boot enabled", "--expect", "login:"
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+
+
+def test_its_readers_accept_the_image(images: Workshop, web: Path) -> None:
+    raw = images.directory / "web.raw"
+    for command in (
+        ["qemu-img", "check", web],
+        ["qemu-img", "convert", "-O", "raw", web, raw],
+        ["sfdisk", "--verify", raw],
+    ):
+        subprocess.run(command, check=True)
+    table = json.loads(subprocess.check_output(["sfdisk", "--json", raw]))["partitiontable"]
+    starts = {part["node"][-1]: part["start"] * 512 for part in table["partitions"]}
+    assert sorted(starts) == ["1", "2"]
+    subprocess.run(["e2fsck", "-fn", f"{raw}?offset={starts['1']}"], check=True)
+    names = subprocess.check_output(["mdir", "-b", "-i", f"{raw}@@{starts['2']}", "::/EFI/BOOT"])
+    assert b"BOOTX64.EFI" in names
+    raw.unlink()
+
+
+def test_a_cloud_machine_is_what_a_user_expects(images: Workshop, cloud: Path) -> None:
+    disk = images.directory / "disk.qcow2"
+    first = ask(images, cloud, "--overlay", str(disk), "--disk-size", "5GiB")
+    assert first["system"] == "running", first
+    assert not first["failed"]
+    assert "status: done" in first["cloud"]
+    assert "errors: []" in first["cloud"]
+    assert int(first["size"].rstrip("M")) > 4000
+    assert re.fullmatch(r"[0-9a-f]{32}", first["machine"])
+    assert int(first["keys"]) >= 2
+    assert re.search(r"\d+\.\d+\.\d+\.\d+/\d+", first["address"])
+    assert first["user"].split()[0] == "devuser"
+    assert first["ssh"] == "active"
+    assert "root=LABEL=cloudimg-rootfs" in first["cmdline"]
+    assert "console=ttyS0" in first["cmdline"]
+    assert first["efi"] == "vfat"
+    assert first["firmware"] == "bios"
+    assert int(first["grub"]) >= 2
+
+    again = ask(images, cloud, "--overlay", str(disk), "--disk-size", "5GiB")
+    assert again["system"] == "running", again
+    assert again["machine"] == first["machine"]
+
+    other = ask(images, cloud, "--firmware", "uefi")
+    assert other["system"] == "running", other
+    assert other["firmware"] == "uefi"
+    assert other["machine"] != first["machine"]
+
+
+def test_its_checksum_is_beside_it(cloud: Path) -> None:
+    subprocess.run(["sha256sum", "-c", "cloud.qcow2.sha256"], cwd=cloud.parent, check=True)
+    assert not cloud.with_name("cloud.qcow2.md5").exists()
