@@ -93,12 +93,9 @@ def _row(name: str, measure: Callable[[Build], float], builds: Sequence[Build]) 
 def _spread(values: Sequence[float]) -> str:
     if not values:
         return "-"
-    middle, *ends = (_number(value) for value in (median(values), min(values), max(values)))
+    digits = 0 if isinstance(values[0], int) else 1
+    middle, *ends = (f"{value:.{digits}f}" for value in (median(values), min(values), max(values)))
     return middle if len(values) == 1 else f"{middle} ({'..'.join(ends)})"
-
-
-def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.1f}"
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
