@@ -28,7 +28,7 @@ import standing_in
 from builders import Build, Builder, Recipe
 
 ELEMENTS = Path(__file__).resolve().parent / "elements"
-FAILED = 1
+FAILED, INTERRUPTED = 1, 130
 TREE_PACKAGES = (
     "linux-image-amd64,systemd-sysv,udev,initramfs-tools,zstd,python3,locales,openssh-server,"
     "grub-pc-bin,grub-efi-amd64-bin,ca-certificates,sudo,firmware-linux-free,perl,git"
@@ -51,6 +51,8 @@ def main() -> int:
     except (builders.BuildFailedError, mirrors.NoMirrorError) as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
     print(f"logs: {logs}")
     return 0
 

@@ -82,6 +82,8 @@ OPTIONS = (
            "label of the root filesystem (default: cloudimg-rootfs; img-rootfs for xfs)"),
     Option("install_type", "", "install-type", Kind.TEXT, "TYPE", "DIB_DEFAULT_INSTALLTYPE",
            "how elements install software by default (default: source)"),
+    Option("hook_timeout", "", "hook-timeout", Kind.NUMBER, "SECONDS",
+           "IMAGEBUILDER_HOOK_TIMEOUT", "end a hook that takes longer (default: none does)"),
     Option("logfile", "", "logfile", Kind.TEXT, "FILE", "",
            "append the log to this file, and be quiet on standard output"),
     Option("help", "h", "help", Kind.FLAG, "", "", "show this help and exit"),
@@ -121,7 +123,9 @@ class Request:
     root_label: str = ""
     root_type: str = "ext4"
     install_type: str = ""
+    hook_timeout: int = 0
     logfile: str = ""
+    words: tuple[str, ...] = ()  # the command line as it was given
     help: bool = False
     version: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -149,7 +153,8 @@ def parse(words: Sequence[str], environment: Mapping[str, str]) -> Request:
         **values,
         arch=arch,
         root_type=environment.get("FS_TYPE") or "ext4",
-        elements=_implied(names, arch=arch, base=not values.get("no_base")),
+        elements=implied(names, arch=arch, base=not values.get("no_base")),
+        words=tuple(words),
         environment=dict(environment),
     )
 
@@ -185,7 +190,7 @@ def _also(option: Option) -> str:
     return f" [{option.variable}]" if option.variable else ""
 
 
-def _implied(names: list[str], *, arch: str, base: bool) -> tuple[str, ...]:
+def implied(names: list[str], *, arch: str, base: bool) -> tuple[str, ...]:
     """The elements that a command line stands for, beyond those it names."""
     if not names:
         raise ConfigError(

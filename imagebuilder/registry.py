@@ -22,23 +22,26 @@ def names(kind: str) -> tuple[str, ...]:
     return tuple(sorted({entry.name for entry in installed} | set(_of_the_checkout(kind))))
 
 
+def require(kind: str, name: str) -> None:
+    """Raise ConfigError unless a plugin is registered as `name`; nothing is loaded."""
+    known = names(kind)
+    if name not in known:
+        raise ConfigError(
+            f"no {kind} plugin is called {name!r}",
+            hint=nearest(name, known) or f"there are: {', '.join(known)}",
+        )
+
+
 @cache
 def find(kind: str, name: str) -> ModuleType:
     """The module registered as `name`; raise ConfigError if there is none."""
+    require(kind, name)
     own = _of_the_checkout(kind).get(name)
     if own is not None:
         return importlib.import_module(own)
     from stevedore.driver import DriverManager  # costs 50 ms
-    from stevedore.exception import NoMatches
 
-    try:
-        manager: DriverManager[ModuleType] = DriverManager(f"imagebuilder.{kind}", name)
-    except NoMatches as error:
-        known = names(kind)
-        raise ConfigError(
-            f"no {kind} plugin is called {name!r}",
-            hint=nearest(name, known) or f"there are: {', '.join(known)}",
-        ) from error
+    manager: DriverManager[ModuleType] = DriverManager(f"imagebuilder.{kind}", name)
     assert isinstance(manager.driver, ModuleType)
     return manager.driver
 

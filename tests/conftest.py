@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,10 +88,22 @@ class Workshop:
         )
 
 
+def furnished(directory: Path) -> Workshop:
+    """A fresh workshop whose builds happen below `directory`."""
+    for name in ("scratch", "elements"):
+        (directory / name).mkdir()
+    return Workshop(directory)
+
+
 @pytest.fixture
 def workshop(tmp_path: Path) -> Workshop:
-    """A fresh workshop whose builds happen below it."""
-    made = Workshop(tmp_path)
-    made.scratch.mkdir()
-    (tmp_path / "elements").mkdir()
-    return made
+    """A workshop for one test."""
+    return furnished(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """A workshop for all tests of a module, whose images are removed after the last one."""
+    made = furnished(tmp_path_factory.mktemp("images"))
+    yield made
+    shutil.rmtree(made.directory)

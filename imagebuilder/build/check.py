@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from imagebuilder import registry, tools
-from imagebuilder.errors import ToolMissingError
+from imagebuilder.errors import ConfigError, ToolMissingError
 from imagebuilder.formats import place
 from imagebuilder.formats.model import Output, Source
-from imagebuilder.options import Request
+from imagebuilder.options import Request, cache_directory
 from imagebuilder.plan.model import Draft
 from imagebuilder.process import find
 
@@ -25,6 +25,17 @@ def before(draft: Draft) -> None:
     for kind in kinds:
         registry.find("filesystems", kind)
     _check_tools(draft, (*kinds, *draft.request.types))
+
+
+def make_cache(request: Request) -> None:
+    """Make the directory of caches, which hooks expect to be there."""
+    directory = cache_directory(request)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot be made: {error.strerror}", where=str(directory), hint="set DIB_IMAGE_CACHE"
+        ) from error
 
 
 def _check_tools(draft: Draft, features: tuple[str, ...]) -> None:

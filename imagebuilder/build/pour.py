@@ -75,18 +75,23 @@ def _split(disk: Disk, place: Place) -> dict[str, Path]:
     for fs in reversed(disk.mounted[1:]):
         inner = place.tree / fs.mount_point.lstrip("/")
         inner.mkdir(parents=True, exist_ok=True)
-        aside = place.images / fs.name
-        inner.rename(aside)
-        inner.mkdir()
-        status = aside.stat()
-        os.chown(inner, status.st_uid, status.st_gid)
-        shutil.copystat(aside, inner)
-        trees[fs.name] = aside
+        trees[fs.name] = place.images / fs.name
+        _move_aside(inner, trees[fs.name])
     empty = place.images / "empty"
     empty.mkdir()
     for fs in disk.filesystems:
         trees.setdefault(fs.name, empty)
     return trees
+
+
+def _move_aside(inner: Path, aside: Path) -> None:
+    """Leave an empty directory like the one that is moved, and the parent's times as they were."""
+    status, parent = inner.stat(), inner.parent.stat()
+    inner.rename(aside)
+    inner.mkdir()
+    os.chown(inner, status.st_uid, status.st_gid)
+    shutil.copystat(aside, inner)
+    os.utime(inner.parent, ns=(parent.st_atime_ns, parent.st_mtime_ns))
 
 
 def _demand(pouring: Pouring, whole: Measured, measured: Mapping[str, Measured]) -> Demand:

@@ -28,14 +28,13 @@ from imagebuilder.sandbox.isolate import detach_below, isolate
 from imagebuilder.sandbox.model import Sandbox
 from imagebuilder.sandbox.session import enter
 
-DEADLINE = "IMAGEBUILDER_HOOK_TIMEOUT"
-
 
 def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
     """Build everything that `request` asks for."""
     draft = make.draft(request)
     check.before(draft)
     isolate()
+    check.make_cache(request)
     with scratch(request) as place:
         plan = settle(draft, place, listen)
         for warning in plan.warnings:
@@ -78,7 +77,7 @@ def _work(plan: Plan, place: Place, phase: Phase, listen: Listener) -> Work:
         listen=listen,
         secrets=plan.secrets,
         packages=plan.request.packages if phase.name == "install" else (),
-        deadline=float(plan.request.environment.get(DEADLINE) or 0),
+        deadline=float(plan.request.hook_timeout),
     )
 
 

@@ -154,9 +154,11 @@ def _features(arguments: argparse.Namespace, host: Host) -> tuple[str, ...]:
     rootless = ("rootless",) if host.user else ()
     if arguments.elements:
         from imagebuilder.element import load, resolve  # they need what may be missing
+        from imagebuilder.options import host_arch, implied
 
+        names = implied(arguments.elements, arch=host_arch(), base=True)
         index = load.index(load.search_path(host.environment.get("ELEMENTS_PATH", "")))
-        resolved = resolve.resolve(arguments.elements, index)
+        resolved = resolve.resolve(names, index)
         return (*tools.of_elements(element.name for element in resolved), *rootless)
     jobs = tools.JOBS if arguments.job == "all" else (arguments.job,)
     return (*(feature for job in jobs for feature in tools.JOBS[job]), *rootless)

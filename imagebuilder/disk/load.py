@@ -38,6 +38,7 @@ class Entry(schema.Document):
     path: tuple[str | int, ...] = ()
 
     def place(self, path: Iterable[str | int] = ()) -> str:
+        """`file:line:column` of the value at `path` in this entry."""
         return schema.Document.place(self, (*self.path, *path))
 
     def fail(self, what: str, *path: str, hint: str = "") -> ConfigError:

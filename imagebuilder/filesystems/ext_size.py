@@ -46,6 +46,7 @@ class Options:
     inode_size: int = 256
     journal: int | None = None  # bytes; None: by size
     resize: int = 0  # blocks it must be able to grow to
+    extents: bool = True
 
 
 def default_ratio(size: int) -> int:
@@ -63,12 +64,13 @@ def options(kind: str, arguments: Sequence[str]) -> Options:
         inode_size=_number(values.get("-I")) or 256,
         journal=0 if kind == "ext2" else None if journal is None else journal * 2**20,
         resize=_named(values.get("-E", ""), "resize") or 0,
+        extents=kind == "ext4" and "^extent" not in values.get("-O", ""),
     )
 
 
 def smallest(measured: Measured, wanted: Options) -> Size:
     """The least size, in whole blocks, whose free blocks and inodes are enough for the tree."""
-    content = _content(measured)
+    content = _content(measured, wanted)
     low, high = LEAST - 1, LEAST
     while not _holds(high, content, measured.inodes, wanted):
         low, high = high, high * 2
@@ -81,7 +83,7 @@ def smallest(measured: Measured, wanted: Options) -> Size:
     return Size(high * BLOCK)
 
 
-def _content(measured: Measured) -> int:
+def _content(measured: Measured, wanted: Options) -> int:
     """Blocks for files, directories and attributes, with what it takes to find them."""
     usable = BLOCK - CHECKSUM - LONGEST  # the end of a directory's block stays empty
     listings = sum(
@@ -89,8 +91,8 @@ def _content(measured: Measured) -> int:
         for entries, names in measured.directories
     )
     data = measured.data // BLOCK
-    holey = 3 * measured.sparse // BLOCK // EXTENTS
-    return data + data // 500 + holey + listings + measured.attribute_blocks + 16
+    maps = measured.sparse // BLOCK // EXTENTS if wanted.extents else measured.indirect
+    return data + data // 500 + maps + listings + measured.attribute_blocks + 16
 
 
 def _holds(blocks: int, content: int, inodes: int, wanted: Options) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 BLOCK = 4096
 SAMPLES = 5
 IN_1980 = 315532800  # seconds since 1970
+DIRECT, INDIRECT = 12, 1024  # blocks that an inode without extents names, and a block does
 IN_INODE = 80  # bytes of extended attributes that surely fit in a 256-byte inode
 FAST_SYMLINK = 60  # from this many bytes on, a symlink's target takes a block
 ENTRY, PAIR = 16, 20  # what an attribute takes besides its name and value, and how they are padded
@@ -65,6 +66,7 @@ class Measured:
     data: int  # contents without holes, and long symlinks
     expanded: int  # contents with holes filled, every hard link counted
     sparse: int  # the part of `data` in files with holes
+    indirect: int = 0  # blocks that map the contents where there are no extents (ext2, ext3)
     directories: tuple[tuple[int, int], ...]
     attributes: int  # bytes of extended attributes
     attribute_blocks: int  # inodes whose attributes may need a block of their own
@@ -91,7 +93,7 @@ class _Walk:
 
     def __init__(self, tree: str, without: Collection[str]) -> None:
         self.tree, self.without = tree, without
-        self.inodes = self.files = self.data = self.expanded = self.sparse = 0
+        self.inodes = self.files = self.data = self.expanded = self.sparse = self.indirect = 0
         self.attributes = self.attribute_blocks = 0
         self.directories: list[tuple[int, int]] = []
         self.linked: set[tuple[int, int]] = set()
@@ -137,12 +139,13 @@ class _Walk:
 
     def content(self, path: str, status: os.stat_result) -> None:
         """Count a regular file's blocks, with care where it has holes or may be compressed."""
-        if status.st_blocks * 512 >= status.st_size:
-            self.data += _blocks(status.st_size)
-            return
-        data = _data(path, status.st_size)
+        data = _blocks(status.st_size)
+        if status.st_blocks * 512 < status.st_size:
+            data = _data(path, status.st_size)
+            self.sparse += data
         self.data += data
-        self.sparse += data
+        if status.st_size > DIRECT * BLOCK:
+            self.indirect += _indirect(status.st_size, data)
 
     def special(self, name: str, status: os.stat_result) -> None:
         """Count what is neither a regular file nor a directory."""
@@ -191,6 +194,7 @@ class _Walk:
             data=self.data,
             expanded=self.expanded,
             sparse=self.sparse,
+            indirect=self.indirect,
             directories=tuple(self.directories),
             attributes=self.attributes,
             attribute_blocks=self.attribute_blocks,
@@ -204,6 +208,15 @@ class _Walk:
 
 def _blocks(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
+
+
+def _indirect(size: int, data: int) -> int:
+    """Indirect blocks of all levels, unless holes make even fewer of them necessary."""
+    total, blocks = 0, size // BLOCK + 1 - DIRECT
+    while blocks > 0:
+        blocks = -(-blocks // INDIRECT) if blocks > 1 else 0
+        total += blocks
+    return min(total + 2, 3 * data // BLOCK)
 
 
 def _odd_times(nanoseconds: int) -> tuple[str, ...]:

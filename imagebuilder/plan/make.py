@@ -32,6 +32,8 @@ KEPT_OUTSIDE = ("TMPDIR", "VIRTUAL_ENV", "HOME", "PATH", "_", "PWD", "OLDPWD", "
 
 def draft(request: Request) -> Draft:
     """Resolve, merge and check everything that needs no program to be run."""
+    for name in request.types:
+        registry.require("formats", name)
     search = load.search_path(request.environment.get("ELEMENTS_PATH", ""))
     elements = resolve.resolve(request.elements, load.index(search))
     element_environment.check(elements, request.environment)
@@ -126,11 +128,12 @@ def _variables(
         key: value for key, value in given.items() if value or key not in _declared(elements)
     } | {
         "ARCH": request.arch,
-        "DIB_ARGS": " ".join(request.elements),
+        "DIB_ARGS": " ".join(request.words),
         "DIB_BOOT_LABEL": boot,
         "DIB_CHECKSUM": request.checksum or "0",
         "DIB_DEBUG_TRACE": str(request.trace),
         "DIB_DEFAULT_INSTALLTYPE": request.install_type or "source",
+        "DIB_ENV": _declared_as_bash(given),
         "DIB_IMAGE_CACHE": str(cache_directory(request)),
         "DIB_LOCKFILES": given.get("DIB_LOCKFILES") or str(cache_directory(request) / "lockfiles"),
         "DIB_MOUNTPOINTS": "|".join(fs.mount_point for fs in disk.mounted),
@@ -154,6 +157,12 @@ def _variables(
 def _table_name(labels: list[str]) -> str:
     """What GRUB calls the first partition table."""
     return {"mbr": "msdos", "gpt": "gpt"}[labels[0]] if labels else "none"
+
+
+def _declared_as_bash(given: Mapping[str, str]) -> str:
+    """The caller's `DIB_` variables as `declare -p` prints them."""
+    pairs = ((key, re.sub(r'(["$`\\])', r"\\\1", given[key])) for key in sorted(given))
+    return "\n".join(f'declare -x {key}="{text}"' for key, text in pairs if key[:4] == "DIB_")
 
 
 def _declared(elements: tuple[Element, ...]) -> frozenset[str]:

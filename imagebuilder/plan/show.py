@@ -69,7 +69,8 @@ def _phase_lines(plan: Plan, phase: Phase) -> Iterator[str]:
 def _disk_lines(plan: Plan) -> Iterator[str]:
     disk = plan.draft.disk
     for device in disk.devices:
-        yield f"{device.name}: {device.size or 'as large as its content needs'}"
+        size = device.size or plan.request.image_size
+        yield f"{device.name}: {size or 'as large as its content needs'}"
         for partitioning in (p for p in disk.partitionings if p.base == device.name):
             yield f"  {partitioning.label.value} partition table"
             for partition in partitioning.partitions:

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,18 +37,6 @@ QUESTIONS = {
     "firmware": "test -d /sys/firmware/efi && echo uefi || echo bios",
     "grub": "update-grub 2>/dev/null; grep -c root=LABEL= /boot/grub/grub.cfg",
 }
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    """A workshop in which the images of this module are built once."""
-    from conftest import Workshop
-
-    workshop = Workshop(tmp_path_factory.mktemp("images"))
-    workshop.scratch.mkdir()
-    (workshop.directory / "elements").mkdir()
-    yield workshop
-    shutil.rmtree(workshop.directory)
 
 
 @pytest.fixture(scope="module")

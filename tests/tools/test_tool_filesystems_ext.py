@@ -9,6 +9,7 @@ import stat
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import replace
@@ -101,6 +102,18 @@ def one_directory(tree: Path) -> None:
         (tree / "d" / ("n" * (number % 240) + str(number))).touch()
 
 
+def middling_files(tree: Path) -> None:
+    for number in range(500):
+        (tree / str(number)).write_bytes(b"m" * 53_000)
+
+
+def scattered_blocks(tree: Path) -> None:
+    with (tree / "file").open("wb") as file:
+        for number in range(200):
+            file.seek(number * 32 * MIB)
+            file.write(b"s")
+
+
 def attributes(tree: Path) -> None:
     for number in range(500):
         (tree / str(number)).touch()
@@ -112,8 +125,8 @@ def nothing(tree: Path) -> None:
 
 
 SHAPES = (
-    tiny_files, large_files, deep_directories, sparse_files, links, one_directory, attributes,
-    nothing,
+    tiny_files, large_files, deep_directories, sparse_files, scattered_blocks,
+    middling_files, links, one_directory, attributes, nothing,
 )  # fmt: skip
 KINDS = {
     "ext4": EXT4,
@@ -304,6 +317,7 @@ def test_equal_trees_make_equal_bytes(tmp_path: Path) -> None:
     for number, (zone, mask) in enumerate((("UTC", 0o022), ("Asia/Tokyo", 0o077))):
         tree, image = tmp_path / f"place {number}" / "tree", tmp_path / f"image{number}"
         tree.parent.mkdir()
+        time.sleep(1.1 * number)
         odd_tree(tree)
         names = [f"file {name}" for name in range(300)]
         for name in names[:: 1 - 2 * number]:
@@ -371,7 +385,8 @@ def test_nothing_outside_the_region_is_touched(tmp_path: Path) -> None:
 def test_the_superblock_has_label_id_and_moment(tmp_path: Path) -> None:
     tree, image = tmp_path / "tree", tmp_path / "image"
     tree.mkdir()
-    pour(EXT4, tree, image, Size(16 * MIB))
+    tiny_files(tree)
+    pour(EXT4, tree, image)
     block = image.read_bytes()[MIB + 1024 : MIB + 2048]
     written, mounts = struct.unpack_from("<I", block, 48)[0], block[52:54]
     assert (written, mounts) == (EPOCH, b"\0\0")

@@ -73,6 +73,16 @@ def test_holes_are_left_out(tree: Path) -> None:
     assert found.expanded == 100 * 2**20
 
 
+@pytest.mark.parametrize(
+    ("size", "blocks"), [(12 * BLOCK, 0), (13 * BLOCK, 3), (4096 * BLOCK, 7), (BLOCK * 2**21, 2051)]
+)
+def test_blocks_that_map_large_files_are_foreseen(tree: Path, size: int, blocks: int) -> None:
+    with (tree / "large").open("wb") as opened:
+        opened.write(b"x" * 1000 * BLOCK)
+        opened.truncate(size)
+    assert blocks <= measure(tree).indirect <= blocks + 3
+
+
 def test_directories_count_entries_and_bytes_of_names(tree: Path) -> None:
     (tree / "dir").mkdir()
     file(tree / "dir" / "ä")
