@@ -84,6 +84,7 @@ class Workshop:
             env=self.variables(variables),
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
         )
 
