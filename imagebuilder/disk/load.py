@@ -41,6 +41,10 @@ class Entry(schema.Document):
         """`file:line:column` of the value at `path` in this entry."""
         return schema.Document.place(self, (*self.path, *path))
 
+    def key_place(self, path: Iterable[str | int], key: str) -> str:
+        """`file:line:column` of a key in the mapping at `path` in this entry."""
+        return schema.Document.key_place(self, (*self.path, *path), key)
+
     def fail(self, what: str, *path: str, hint: str = "") -> ConfigError:
         """An error about this entry, or about the value at `path` in it."""
         return ConfigError(what, where=self.place(path), hint=hint)
