@@ -13,7 +13,7 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -62,7 +62,9 @@ def check(output: Output) -> None:
 def place(output: Output, fill: Callable[[Path], object], needs: Callable[[], int]) -> Artefact:
     """Let `fill` write a new file, and put it under its final name with its checksum files.
 
-    `needs` says how many bytes that may take at most, for the SpaceError if they are not there.
+    A `fill` that writes from the beginning to the end gives the digests that it worked out on
+    the way, by algorithm; else they are worked out here. `needs` says how many bytes that may
+    take at most, for the SpaceError if they are not there.
     """
     check(output)
     with (
@@ -70,8 +72,8 @@ def place(output: Output, fill: Callable[[Path], object], needs: Callable[[], in
         _explained(output, directory, needs),
         _draft(directory, output.path.name) as draft,
     ):
-        fill(draft.path)
-        return _publish(draft, output)
+        filled = fill(draft.path)
+        return _publish(draft, output, filled if isinstance(filled, Mapping) else None)
 
 
 def move(source: Path, output: Output) -> Artefact:
@@ -100,9 +102,10 @@ def checksum_line(digest: str, path: Path) -> str:
     return f"{mark}{digest}  {escaped}\n"
 
 
-def _publish(draft: _Draft, output: Output) -> Artefact:
+def _publish(draft: _Draft, output: Output, digests: Mapping[str, str] | None = None) -> Artefact:
     os.fsync(draft.fd)
-    digests = sparse.digests(draft.fd, output.checksums)
+    if digests is None:
+        digests = sparse.digests(draft.fd, output.checksums)
     with ExitStack() as stack:
         lines = {kind: checksum_line(digest, output.path) for kind, digest in digests.items()}
         sidecars = [

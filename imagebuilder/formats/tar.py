@@ -7,10 +7,11 @@ extended attributes. Its `--sparse` is not used: it puts tar's process id into t
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import selectors
 import stat
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -54,12 +55,17 @@ def archive(tree: Path, target: Path, epoch: int) -> Command:
     ))  # fmt: skip
 
 
-def _pack(tree: Path, target: Path, output: Output) -> None:
+def _pack(tree: Path, target: Path, output: Output) -> Mapping[str, str]:
+    digests = {name: hashlib.new(name, usedforsecurity=False) for name in output.checksums}
     with (
         target.open("wb") as file,
         closing(_archived(tree, output.epoch)) as chunks,
     ):
-        file.writelines(PACKERS[output.format](chunks))
+        for piece in PACKERS[output.format](chunks):
+            file.write(piece)
+            for digest in digests.values():
+                digest.update(piece)
+    return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
 def _archived(tree: Path, epoch: int) -> Generator[bytes, None, None]:
