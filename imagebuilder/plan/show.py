@@ -61,9 +61,11 @@ def _phase_lines(plan: Plan, phase: Phase) -> Iterator[str]:
     for verb in ("install", "uninstall") if change else ():
         names = [name for request in getattr(change, verb) for name in request.names]
         if names:
-            yield f"  {verb}: {' '.join(names)}"
+            yield f"  {verb}: {' '.join(dict.fromkeys(names))}"
     for hook in hooks:
         yield f"  {hook.name:<40} {hook.element}"
+    if phase.name == "install" and plan.request.packages:
+        yield f"  {'install-packages':<40} -p {' '.join(plan.request.packages)}"
 
 
 def _disk_lines(plan: Plan) -> Iterator[str]:
@@ -106,6 +108,7 @@ def _document(plan: Plan) -> dict[str, Any]:
             for phase in PHASES
         ],
         "early_packages": list(plan.early),
+        "extra_packages": list(plan.request.packages),
         "boot_loaders": list(plan.boot_loaders),
         "disk": {
             "source": plan.draft.disk_source,
