@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from imagebuilder import registry
 from imagebuilder.boot.grub_bios import embed
@@ -20,7 +20,9 @@ from imagebuilder.filesystems.measure import Measured, measure
 from imagebuilder.hooks.place import Place
 from imagebuilder.plan.model import Plan
 from imagebuilder.process import Runner
-from imagebuilder.sizes import Size
+from imagebuilder.sandbox import kernel
+from imagebuilder.sandbox.isolate import detach_below
+from imagebuilder.sandbox.kernel import Mount
 
 SECTOR = 512
 
@@ -56,42 +58,58 @@ def pour(pouring: Pouring, blocks: BootBlocks) -> Mapping[str, Path]:
     with stage(pouring.listen, "pour"):
         disk, place = pouring.disk, pouring.place
         whole = measure(place.tree)
-        contents = _split(disk, place)
-        measured = {name: measure(tree) for name, tree in contents.items()}
-        _report_losses(pouring, measured)
-        demand = _demand(pouring, whole, measured)
-        layouts = [
-            layout(disk, device, image_size(disk, device, demand), demand.needed)
-            for device in disk.devices
-        ]
-        images = {each.device.name: _write(pouring, each, contents) for each in layouts}
+        with _contents(disk, place) as contents:
+            measured = {name: measure(tree) for name, tree in contents.items()}
+            _report_losses(pouring, measured)
+            demand = _demand(pouring, whole, measured)
+            layouts = [
+                layout(disk, device, image_size(disk, device, demand), demand.needed)
+                for device in disk.devices
+            ]
+            images = {each.device.name: _write(pouring, each, contents) for each in layouts}
         _embed(images[layouts[0].device.name], layouts[0], blocks)
     return images
 
 
-def _split(disk: Disk, place: Place) -> dict[str, Path]:
-    """Move what lies below inner mount points aside, each into a tree of its own."""
-    trees = {disk.root.name: place.tree}
-    for fs in reversed(disk.mounted[1:]):
-        inner = place.tree / fs.mount_point.lstrip("/")
-        inner.mkdir(parents=True, exist_ok=True)
-        trees[fs.name] = place.images / fs.name
-        _move_aside(inner, trees[fs.name])
-    empty = place.images / "empty"
+@contextmanager
+def _contents(disk: Disk, place: Place) -> Generator[dict[str, Path], None, None]:
+    """A view of the tree for each filesystem: empty where another one is mounted.
+
+    The views are bind mounts in the builder's own mount namespace; the tree stays as it is.
+    """
+    views = {fs.name: place.images / f"view-{fs.name}" for fs in disk.filesystems}
+    for view in views.values():
+        view.mkdir()
+    for fs in disk.mounted:
+        point = place.tree / fs.mount_point.lstrip("/")
+        point.mkdir(parents=True, exist_ok=True)
+        kernel.mount(str(point), views[fs.name], flags=Mount.BIND)
+        kernel.mount("", views[fs.name], flags=Mount.PRIVATE)  # a mask shows in one view only
+    for outer, inner, below in _nested(disk):
+        mask = place.images / f"mask-{outer.name}-{inner.name}"
+        _like(views[inner.name], mask)
+        kernel.mount(str(mask), views[outer.name] / below, flags=Mount.BIND)
+    try:
+        yield views
+    finally:
+        detach_below(place.images)
+
+
+def _nested(disk: Disk) -> Iterator[tuple[Filesystem, Filesystem, Path]]:
+    """Each mounted filesystem with those below it, and where they are in it."""
+    points = [(fs, PurePosixPath(fs.mount_point)) for fs in disk.mounted]
+    for outer, point in points:
+        for inner, other in points:
+            if other != point and other.is_relative_to(point):
+                yield outer, inner, Path(other.relative_to(point))
+
+
+def _like(directory: Path, empty: Path) -> None:
+    """Make an empty directory with another's owner, mode, times and attributes."""
     empty.mkdir()
-    for fs in disk.filesystems:
-        trees.setdefault(fs.name, empty)
-    return trees
-
-
-def _move_aside(inner: Path, aside: Path) -> None:
-    """Leave an empty directory like the one that is moved, and the parent's times as they were."""
-    status, parent = inner.stat(), inner.parent.stat()
-    inner.rename(aside)
-    inner.mkdir()
-    os.chown(inner, status.st_uid, status.st_gid)
-    shutil.copystat(aside, inner)
-    os.utime(inner.parent, ns=(parent.st_atime_ns, parent.st_mtime_ns))
+    status = directory.stat()
+    os.chown(empty, status.st_uid, status.st_gid)
+    shutil.copystat(directory, empty)
 
 
 def _demand(pouring: Pouring, whole: Measured, measured: Mapping[str, Measured]) -> Demand:
@@ -145,8 +163,3 @@ def first_device(disk: Disk) -> Device:
     """The device that becomes the output image: image0, or the only one."""
     named = [device for device in disk.devices if device.name == "image0"]
     return (named or list(disk.devices))[0]
-
-
-def total(images: Mapping[str, Path]) -> Size:
-    """How much room the images take."""
-    return Size(sum(path.stat().st_blocks * SECTOR for path in images.values()))

@@ -57,7 +57,7 @@ def start(arguments: argparse.Namespace, runner: Runner) -> int:
         outcome = boot.boot(seeded, watch, _timeout(arguments, seeded), _show, runner)
     print(remark(outcome, errand), file=sys.stderr)
     if arguments.json:
-        arguments.json.write_text(document(outcome, errand))
+        arguments.json.write_text(document(outcome))
     return status(outcome)
 
 
@@ -85,14 +85,9 @@ def remark(outcome: Outcome, errand: Errand | None) -> str:
     return "\n".join(lines)
 
 
-def document(outcome: Outcome, errand: Errand | None) -> str:
+def document(outcome: Outcome) -> str:
     """What became of a machine, as JSON; `output` is that of the command it was to run."""
-    fields = {
-        **dataclasses.asdict(outcome),
-        "end": outcome.end.value,
-        "found": outcome.found,
-        "output": errand.output(outcome.console) if errand else "",
-    }
+    fields = {**dataclasses.asdict(outcome), "end": outcome.end.value, "found": outcome.found}
     return json.dumps(fields, indent=2) + "\n"
 
 

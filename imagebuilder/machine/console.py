@@ -77,6 +77,7 @@ class Watch:
     status: int | None = None
     failure: str = ""
     _position: int = 0
+    _failed_from: int = 0
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes of the console and look again."""
@@ -84,8 +85,8 @@ class Watch:
         self.console.feed(piece)
         self._match_expected(start)
         self._match_errand(start)
-        if not self.failure:
-            self.failure = diagnosis(self.console.text, start)
+        self._failed_from = self._failed_from if self.failure else start
+        self.failure = diagnosis(self.console.text, self._failed_from)  # its line may grow
 
     @property
     def complete(self) -> bool:

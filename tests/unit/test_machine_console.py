@@ -132,3 +132,10 @@ def test_a_failure_is_seen_across_pieces_and_stays() -> None:
     watch.feed(b"ic - not syncing: x\r\n")
     watch.feed(b"Kernel panic - not syncing: y\r\n")
     assert watch.failure.endswith("not syncing: x")
+
+
+def test_a_failure_is_told_with_all_of_its_line() -> None:
+    watch = Watch()
+    watch.feed(b"Kernel panic - not syncing")
+    watch.feed(b": VFS: no root\n")
+    assert watch.failure.endswith("Kernel panic - not syncing: VFS: no root")

@@ -67,7 +67,7 @@ def test_a_disk_that_is_kept_after_a_power_cut_is_told() -> None:
 
 
 def test_the_outcome_can_be_read_by_programs() -> None:
-    told = json.loads(boot.document(FOUND, None))
+    told = json.loads(boot.document(FOUND))
     assert (told["found"], told["end"], told["matched"]) == (True, "found", ["login:"])
     assert {"seconds", "console", "status", "output", "reason", "clean"} <= set(told)
 
