@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
 from imagebuilder.disk.model import Device, Filesystem, Partition
 from imagebuilder.element.environment import redact
 from imagebuilder.element.model import PHASES, Phase
+from imagebuilder.plan import digest
 from imagebuilder.plan.model import Plan
+
+SHORT = 12  # hexadecimal digits of an id that a person gets to see
 
 
 def text(plan: Plan) -> str:
     """The plan for a human being."""
+    ids = _ids(plan)
     lines = [
         f"image      {plan.request.output_name} ({plan.request.arch})",
         f"elements   {' '.join(element.name for element in plan.draft.elements)}",
-        *(line for phase in PHASES for line in _phase_lines(plan, phase)),
+        *(line for phase in PHASES for line in _phase_lines(plan, phase, ids)),
         f"boot       {', '.join(plan.boot_loaders) or 'no boot loader'}",
         f"disk       from {plan.draft.disk_source}",
         *(f"  {line}" for line in _disk_lines(plan)),
@@ -50,12 +54,17 @@ def mermaid(plan: Plan) -> str:
     return "\n".join(("flowchart LR", *lines))
 
 
-def _phase_lines(plan: Plan, phase: Phase) -> Iterator[str]:
+def _ids(plan: Plan) -> dict[str, str]:
+    return {step.phase: step.id for step in digest.chain(plan)}
+
+
+def _phase_lines(plan: Plan, phase: Phase, ids: Mapping[str, str]) -> Iterator[str]:
     hooks = plan.draft.tree.of(phase.name)
     change = plan.packages.get(phase.name)
     if not hooks and not (change and (change.install or change.uninstall)):
         return
-    yield f"{phase.name:<10} ({phase.where.value})"
+    where = f"({phase.where.value})"
+    yield f"{phase.name:<12} {where:<28} {ids.get(phase.name, '')[:SHORT]}".rstrip()
     if phase.name == "root" and plan.early:
         yield f"  with the bootstrap: {' '.join(plan.early)}"
     for verb in ("install", "uninstall") if change else ():
@@ -86,7 +95,7 @@ def _amount(partition: Partition) -> str:
 
 
 def _document(plan: Plan) -> dict[str, Any]:
-    disk = plan.draft.disk
+    disk, ids = plan.draft.disk, _ids(plan)
     return {
         "name": plan.request.output_name,
         "arch": plan.request.arch,
@@ -99,6 +108,7 @@ def _document(plan: Plan) -> dict[str, Any]:
             {
                 "name": phase.name,
                 "where": phase.where.value,
+                "id": ids.get(phase.name),
                 "hooks": [
                     {"name": h.name, "element": h.element, "source": str(h.source)}
                     for h in plan.draft.tree.of(phase.name)
