@@ -1,8 +1,9 @@
-"""qcow2, made by qemu-img.
+"""qcow2, compressed with zstd by a writer of our own; in other ways by qemu-img.
 
-Clusters are compressed with zstd on all cores but written in order, so that equal disks give
-equal files (`-W` does not). Readers need QEMU 5.1 of 2020; `compat=0.10` or
-`compression_type=zlib` among the options is for those that are older.
+qemu-img has the disks that are not to be compressed, and those with options for it
+(`--qemu-img-options`). Either way clusters are compressed on all cores but written in order, so
+that equal disks give equal files (`qemu-img convert -W` does not). Readers need QEMU 5.1 of
+2020; `compat=0.10` or `compression_type=zlib` among the options is for those that are older.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from imagebuilder.formats import place
+from imagebuilder.formats import place, qcow2_writer, zstd
 from imagebuilder.formats.model import Artefact, Output, Source
 from imagebuilder.formats.raw import allocated
 from imagebuilder.process import Command, Runner
@@ -24,8 +25,15 @@ WITHOUT_ZSTD = {"compat=0.10", "compat=v2"}
 def write(source: Path, output: Output, run: Runner) -> Artefact:
     """Convert the disk `source` to the output."""
     return place.place(
-        output, lambda path: run(convert(source, path, output)), lambda: allocated(source)
+        output, lambda path: _fill(source, path, output, run), lambda: allocated(source)
     )
+
+
+def _fill(source: Path, target: Path, output: Output, run: Runner) -> None:
+    if output.compress and not output.options and zstd.available():
+        qcow2_writer.write(source, target)
+    else:
+        run(convert(source, target, output))
 
 
 def convert(source: Path, target: Path, output: Output) -> Command:

@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from imagebuilder.errors import BuildError, CommandError
-from imagebuilder.formats import qcow2, raw, tar
+from imagebuilder.formats import qcow2, qcow2_writer, raw, tar, zstd
 from imagebuilder.formats.model import Output
 from imagebuilder.process import Command, Recorder, find, run
 
@@ -34,6 +35,7 @@ ACCESS = struct.pack("<I", 2) + b"".join(  # u::rwx u:33:rwx g::r-x m::rwx o::r-
 
 pytestmark = pytest.mark.tools
 needs_qemu_img = pytest.mark.skipif(find("qemu-img") is None, reason="needs qemu-img")
+needs_zstd = pytest.mark.skipif(not zstd.available(), reason="needs libzstd")
 needs_tar = pytest.mark.skipif(find("tar") is None, reason="needs GNU tar")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts, or makes devices")
 
@@ -94,7 +96,10 @@ def command(module: str, source: Path, path: Path) -> tuple[str, ...]:
 
 
 @needs_qemu_img
-@pytest.mark.parametrize("options", [(), ("compression_type=zlib",), ("compat=0.10",)])
+@pytest.mark.parametrize(
+    "options",
+    [(), ("compression_type=zstd",), ("compression_type=zlib",), ("compat=0.10",)],
+)
 def test_qcow2_has_the_disks_content(disk: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
     output = Output(path=tmp_path / "web.qcow2", format="qcow2", options=options)
     made = qcow2.write(disk, output, run)
@@ -109,6 +114,84 @@ def test_qcow2_is_the_same_again(disk: Path, tmp_path: Path) -> None:
     outputs = [Output(path=tmp_path / f"{name}.qcow2", format="qcow2") for name in ("a", "b")]
     contents = [qcow2.write(disk, output, run).path.read_bytes() for output in outputs]
     assert contents[0] == contents[1]
+
+
+def put(path: Path, size: int, *pieces: tuple[int, bytes]) -> Path:
+    with path.open("wb") as file:
+        for start, content in pieces:
+            file.seek(start)
+            file.write(content)
+        file.truncate(size)
+    return path
+
+
+def clean(path: Path) -> bool:
+    """Whether qemu-img finds nothing at all wrong, not even a lost cluster."""
+    checked = run(Command(("qemu-img", "check", "-f", "qcow2", "--output=json", str(path))))
+    report = json.loads(checked.output)
+    return not any(report.get(kind, 0) for kind in ("corruptions", "leaks", "check-errors"))
+
+
+@needs_qemu_img
+@needs_zstd
+@pytest.mark.parametrize(
+    ("size", "pieces"),
+    [
+        (0, ()),
+        (512, ((0, b"smaller than a cluster"),)),
+        (5 * MIB + 4096, ((0, b"some words, " * 100_000), (5 * MIB + 4090, b"end"))),
+        (20 * MIB, ((0, os.urandom(20 * MIB)),)),
+        (20 * MIB, ((0, os.urandom(9 * MIB)), (9 * MIB, b"\7" * 9 * MIB), (19 * MIB, b"x"))),
+        (10 * 2**30, ((600 * MIB, os.urandom(MIB)), (10 * 2**30 - 2**20, b"words " * 1000))),
+        (2**40, ((2**39, b"in the middle"),)),
+    ],
+    ids=["empty", "tiny", "odd", "noise", "mixed", "several-tables", "huge"],
+)
+def test_our_own_qcow2_is_what_qemu_img_expects(
+    tmp_path: Path, size: int, pieces: tuple[tuple[int, bytes], ...]
+) -> None:
+    source = put(tmp_path / "disk", size, *pieces)
+    target = tmp_path / "web.qcow2"
+    qcow2_writer.write(source, target)
+    assert clean(target)
+    run(Command(("qemu-img", "compare", "-f", "raw", "-F", "qcow2", str(source), str(target))))
+    told = json.loads(run(Command(("qemu-img", "info", "--output=json", str(target)))).output)
+    assert told["virtual-size"] == size
+    assert told["format-specific"]["data"]["compression-type"] == "zstd"
+
+
+@needs_qemu_img
+@needs_zstd
+def test_our_own_qcow2_comes_back_as_the_disk(disk: Path, tmp_path: Path) -> None:
+    target, back = tmp_path / "web.qcow2", tmp_path / "back"
+    qcow2_writer.write(disk, target)
+    run(Command(("qemu-img", "convert", "-O", "raw", str(target), str(back))))
+    assert back.read_bytes() == disk.read_bytes()
+
+
+@needs_qemu_img
+@needs_zstd
+@pytest.mark.skipif(find("qemu-io") is None, reason="needs qemu-io")
+def test_our_own_qcow2_can_be_written_to(disk: Path, tmp_path: Path) -> None:
+    target = tmp_path / "web.qcow2"
+    qcow2_writer.write(disk, target)
+    script = ("-c", "write -P 7 20M 3M", "-c", "write -P 8 0 64k", "-c", "read -P 7 20M 3M")
+    run(Command(("qemu-io", *script, str(target))))
+    assert clean(target)
+
+
+@needs_qemu_img
+def test_a_qcow2_beyond_one_block_of_reference_counts_is_sound(tmp_path: Path) -> None:
+    target, clusters = tmp_path / "web.qcow2", qcow2_writer.COUNTS + 1000
+    placed = qcow2_writer.Map()
+    for number in range(clusters):
+        placed.add_plain(number, (1 + number) * qcow2_writer.CLUSTER)
+    size = clusters * qcow2_writer.CLUSTER
+    tables = qcow2_writer.Tables(size=size, start=1 + clusters, map=placed)
+    start, rest = (1 + clusters) * qcow2_writer.CLUSTER, b"".join(tables.content())
+    put(target, start + len(rest), (0, tables.header()), (start, rest))
+    assert qcow2_writer.refcounts(tables.blocks) == (2, 1)
+    assert clean(target)
 
 
 @needs_qemu_img
