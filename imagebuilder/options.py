@@ -74,6 +74,10 @@ OPTIONS = (
            "build in memory only if twice this much is free (default: 2)"),
     Option("no_tmpfs", "", "no-tmpfs", Kind.FLAG, "", "DIB_NO_TMPFS",
            "build on disk, not in memory"),
+    Option("no_cache", "", "no-cache", Kind.FLAG, "", "IMAGEBUILDER_NO_CACHE",
+           "neither use nor keep cached root trees"),
+    Option("refresh", "", "refresh", Kind.FLAG, "", "",
+           "make the root tree anew, and keep it instead of the cached one"),
     Option("offline", "", "offline", Kind.FLAG, "", "DIB_OFFLINE",
            "do not refresh what is cached"),
     Option("qemu_img_options", "", "qemu-img-options", Kind.TEXT, "OPTIONS",
@@ -118,6 +122,8 @@ class Request:
     mkfs_options: str = ""
     min_tmpfs: Size = LEAST_TMPFS
     no_tmpfs: bool = False
+    no_cache: bool = False
+    refresh: bool = False
     offline: bool = False
     qemu_img_options: str = ""
     root_label: str = ""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from imagebuilder import paths, registry
 from imagebuilder.boot.model import EMPTY, BootBlocks
-from imagebuilder.build import check, convert, finish
+from imagebuilder.build import base, check, convert, finish
 from imagebuilder.build.pour import Pouring, stage
 from imagebuilder.build.prepare import settle
 from imagebuilder.build.scratch import scratch
@@ -41,20 +42,34 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             listen(Said(warning, warning=True))
         merged.write_packages(place.hooks, plan.packages)
         merged.write_package_maps(place.hooks, draft.elements)
-        blocks = _make_tree(plan, place, listen)
-        return convert.outputs(Pouring(plan=plan, place=place, run=run, listen=listen), blocks)
+        with ExitStack() as lasting:
+            making = _making(plan, place, listen, lasting)
+            with base.root_tree(making):
+                blocks = _finish_tree(plan, place, listen)
+            pouring = Pouring(plan=plan, place=place, run=run, listen=listen)
+            artefacts = convert.outputs(pouring, blocks)
+        base.prune(making)
+        return artefacts
 
 
-def _make_tree(plan: Plan, place: Place, listen: Listener) -> BootBlocks:
-    """Run all phases, and what the core does between them."""
+def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> base.Making:
+    def run_root() -> None:
+        run_phase(_work(plan, place, PHASES[0], listen))
+        _check_root(place.tree)
+
+    return base.Making(plan=plan, place=place, listen=listen, run=run_root, lasting=lasting)
+
+
+def _finish_tree(plan: Plan, place: Place, listen: Listener) -> BootBlocks:
+    """Run the phases after root, and what the core does between them."""
     os.environ["SOURCE_DATE_EPOCH"] = str(plan.epoch)
+    finish.lend_resolver(place.tree)
     blocks = EMPTY
     between: dict[str, Callable[[], None]] = {
-        "root": lambda: _after_root(place.tree),
         "post-root": lambda: detach_below(place.tree),
         "block-device": lambda: _write_fstab(plan, place.tree),
     }
-    for phase in PHASES:
+    for phase in PHASES[1:]:
         run_phase(_work(plan, place, phase, listen))
         between.get(phase.name, lambda: None)()
         if phase.name == "finalise":
@@ -81,7 +96,7 @@ def _work(plan: Plan, place: Place, phase: Phase, listen: Listener) -> Work:
     )
 
 
-def _after_root(tree: Path) -> None:
+def _check_root(tree: Path) -> None:
     found = {path.name for path in tree.iterdir()} - {"tmp", "lost+found"}
     if not found:
         raise ConfigError(
@@ -89,7 +104,6 @@ def _after_root(tree: Path) -> None:
             where="phase root",
             hint="the operating system element's root.d has to fill TARGET_ROOT",
         )
-    finish.lend_resolver(tree)
 
 
 def _write_fstab(plan: Plan, tree: Path) -> None:

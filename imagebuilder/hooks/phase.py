@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import deque
 from collections.abc import Generator, Mapping
@@ -19,6 +20,8 @@ from imagebuilder.sandbox.model import Bind, Sandbox
 from imagebuilder.sandbox.session import Session, enter
 
 IN_TARGET = "tmp/in_target.d"  # elements rely on this path
+FINGERPRINTS = "fingerprint.d"
+PATIENCE = 60.0  # seconds for a fingerprint
 LAST_LINES = 12
 LONGEST_LINE = 1 << 16
 NOT_IN_TARGET = ("TMPDIR", "VIRTUAL_ENV")
@@ -56,6 +59,27 @@ def read_environment(
     work = Work(phase=phase, place=place, tree=tree, variables=variables, listen=listen)
     with enter(Sandbox(network=False)) as session:
         return _settle(session, work)
+
+
+def fingerprints(work: Work) -> dict[str, str]:
+    """The SHA-256 of what each program in `fingerprint.d` prints; raise HookError if one fails."""
+    directory = work.place.hooks / FINGERPRINTS
+    programs = sorted(directory.iterdir()) if directory.is_dir() else []
+    if not programs:
+        return {}
+    digests = {}
+    with enter(Sandbox(deadline=PATIENCE)) as session:
+        settled = _settle(session, work)
+        for program in programs:
+            step = Step("fingerprint", program.name)
+            command = Command(("bash", "-c", 'exec "$0" >&3', str(program)), env=settled)
+            printer = Printer(work, step)
+            outcome = session.execute(command, printer, capture=True)
+            printer.flush()
+            if outcome.exited.status:
+                raise HookError(f"{step} failed{printer.tail()}", status=outcome.exited.status)
+            digests[program.name] = hashlib.sha256(outcome.captured).hexdigest()
+    return digests
 
 
 def run_phase(work: Work) -> None:

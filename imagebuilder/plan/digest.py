@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagebuilder.element.model import PHASES, Phase
+from imagebuilder.element.model import PHASES, Element, Phase
 from imagebuilder.plan.model import Plan
 
 FORMAT = "1"  # part of every id: a change in what phases do on their own changes it
@@ -48,6 +48,26 @@ def chain(plan: Plan) -> tuple[StepId, ...]:
         previous = identify(previous, inputs)
         steps.append(StepId(phase=phase.name, id=previous, inputs=inputs))
     return tuple(steps)
+
+
+def root(plan: Plan, fingerprints: Mapping[str, str]) -> StepId | None:
+    """The id of the tree that root.d makes, if all that it depends on is known, else None.
+
+    `fingerprints` are the digests of what the elements' fingerprint.d printed. Only what the
+    elements with hooks in root.d have and declare counts, so that images can share the tree.
+    """
+    hooks = plan.draft.tree.of("root")
+    elements = [e for e in plan.draft.elements if e.name in {hook.element for hook in hooks}]
+    if not elements or not all(element.cacheable for element in elements):
+        return None
+    inputs = {
+        "architecture": plan.request.arch,
+        "packages of the bootstrap": " ".join(plan.early),
+        **{f"fingerprint {name}": digest for name, digest in fingerprints.items()},
+        **dict(_files_of(plan, elements)),
+        **dict(_variables_of(plan, elements)),
+    }
+    return StepId(phase="root", id=identify(FORMAT, inputs), inputs=dict(sorted(inputs.items())))
 
 
 def identify(previous: str, inputs: Mapping[str, str]) -> str:
@@ -90,6 +110,22 @@ def _package_inputs(plan: Plan, phase: Phase) -> Iterator[tuple[str, str]]:
 
 def _extra(plan: Plan, phase: Phase) -> bool:
     return phase.name == "install" and bool(plan.request.packages)
+
+
+def _files_of(plan: Plan, elements: Iterable[Element]) -> Iterator[tuple[str, str]]:
+    homes = tuple(element.path for element in elements)
+    for name, source in plan.draft.tree.files.items():
+        sourced = name.startswith("environment.d/")
+        if sourced or any(source.is_relative_to(home) for home in homes):
+            yield f"file {name}", _digest(_content(source))
+
+
+def _variables_of(plan: Plan, elements: Iterable[Element]) -> Iterator[tuple[str, str]]:
+    declared = {variable.name for element in elements for variable in element.variables}
+    for name in sorted(declared | {"DISTRO_NAME", "SOURCE_DATE_EPOCH"}):
+        value = plan.environment.get(name, "")
+        secret = value in plan.secrets
+        yield f"variable {name}", _digest(value.encode()) if secret else value
 
 
 def _files(plan: Plan) -> Iterator[tuple[str, str]]:

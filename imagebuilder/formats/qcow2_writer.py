@@ -1,0 +1,297 @@
+"""A compressed qcow2 file (QEMU, docs/interop/qcow2.rst, version 3) from a raw disk.
+
+qemu-img makes a context of zstd anew for each cluster, which takes longer than compressing the
+cluster. Here threads read and compress runs of clusters with contexts that stay, and one writes
+the results in the order of the disk: the bytes do not depend on the number of threads.
+
+The file is written from front to back: room for the header, data, level 2 tables, level 1
+table, blocks of reference counts, their table; then the header. Clusters that do not shrink have
+to begin at a cluster's boundary; they are held back until there are many, so that little is lost
+before them.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from array import array
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from ctypes import create_string_buffer
+from dataclasses import dataclass, field
+from io import FileIO
+from itertools import groupby
+from pathlib import Path
+from queue import SimpleQueue
+from typing import BinaryIO
+
+from imagebuilder.errors import BuildError
+from imagebuilder.formats import sparse, zstd
+from imagebuilder.sizes import Size
+
+LEVEL = 2
+SECTOR = 512
+CLUSTER_BITS = 16
+CLUSTER = 1 << CLUSTER_BITS
+ENTRIES = CLUSTER // 8  # in a table of 64-bit entries
+COUNTS = CLUSTER // 2  # in a block of 16-bit reference counts
+COPIED, COMPRESSED = 1 << 63, 1 << 62
+SECTORS_SHIFT = 62 - (CLUSTER_BITS - 8)  # where the number of further sectors begins
+ZEROS = bytes(CLUSTER)
+
+# With 8 workers at most 16 MiB wait to be written, and as much again if nothing shrinks.
+RUN = 16  # most clusters that a thread takes at a time
+MOST_WORKERS = 8
+HELD = 128  # clusters held back: 8 MiB
+
+HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQIIB7x")
+COMPRESSION_TYPE_BIT, ZSTD = 3, 1
+REFCOUNT_ORDER = 4  # counts of 2**4 bits
+FEATURE_NAMES = 0x6803F857
+NAMES = struct.pack(">BB46s", 0, COMPRESSION_TYPE_BIT, b"compression type")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """Some clusters of the disk: those that shrank, in a row, and those that did not."""
+
+    buffer: zstd.Buffer
+    packed: tuple[tuple[int, int], ...]  # (number of the cluster, bytes)
+    plain: tuple[tuple[int, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Threads:
+    """What the threads share: the disk, and a context for each of them."""
+
+    disk: FileIO
+    size: int
+    contexts: SimpleQueue[zstd.Compressor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Map:
+    """Where the disk's clusters are in the file, and what of the file is in use."""
+
+    level2: dict[int, array[int]] = field(default_factory=dict)
+    uses: array[int] = field(default_factory=lambda: array("H", (1,)))  # the header's cluster
+
+    def add_packed(self, cluster: int, start: int, length: int) -> None:
+        """Have compressed bytes at `start` for a cluster of the disk."""
+        sectors = (start + length - 1) // SECTOR - start // SECTOR
+        self._enter(cluster, COMPRESSED | sectors << SECTORS_SHIFT | start)
+        self._use(start, start + length)
+
+    def add_plain(self, cluster: int, start: int) -> None:
+        """Have a cluster of the disk as it is at `start`."""
+        self._enter(cluster, COPIED | start)
+        self._use(start, start + CLUSTER)
+
+    def _enter(self, cluster: int, entry: int) -> None:
+        table = self.level2.get(cluster // ENTRIES)
+        if table is None:
+            table = self.level2[cluster // ENTRIES] = array("Q", ZEROS)
+        table[cluster % ENTRIES] = entry
+
+    def _use(self, start: int, end: int) -> None:
+        """Count one use more for every cluster of the file that has bytes of this range."""
+        first, last = start // CLUSTER, (end - 1) // CLUSTER
+        while len(self.uses) <= last:
+            self.uses.append(0)
+        for number in range(first, last + 1):
+            self.uses[number] += 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """All that follows the data, and the header; sizes and places are in clusters."""
+
+    size: int  # of the disk, in bytes
+    start: int
+    map: Map
+
+    @property
+    def level1_entries(self) -> int:
+        """One for each level 2 table that the disk might have."""
+        return -(-self.size // (ENTRIES * CLUSTER))
+
+    @property
+    def level1(self) -> int:
+        """Where the level 1 table begins."""
+        return self.start + len(self.map.level2)
+
+    @property
+    def blocks(self) -> int:
+        """Where the blocks of reference counts begin."""
+        return self.level1 + _clusters(8 * self.level1_entries)
+
+    def header(self) -> bytes:
+        """The file's first bytes."""
+        blocks, tables = refcounts(self.blocks)
+        fixed = HEADER.pack(
+            b"QFI\xfb", 3,
+            0, 0,  # no backing file
+            CLUSTER_BITS, self.size,
+            0,  # not encrypted
+            self.level1_entries, self.level1 * CLUSTER,
+            (self.blocks + blocks) * CLUSTER, tables,
+            0, 0,  # no snapshots
+            1 << COMPRESSION_TYPE_BIT, 0, 0,
+            REFCOUNT_ORDER, HEADER.size, ZSTD,
+        )  # fmt: skip
+        return fixed + struct.pack(">II", FEATURE_NAMES, len(NAMES)) + NAMES + bytes(8)
+
+    def content(self) -> Iterator[bytes]:
+        """The tables, each in whole clusters, in the order of their places."""
+        numbers = sorted(self.map.level2)
+        yield from (_big_endian(self.map.level2[number]) for number in numbers)
+        level1 = array("Q", bytes(8 * self.level1_entries))
+        for place, number in enumerate(numbers, self.start):
+            level1[number] = COPIED | place * CLUSTER
+        yield _padded(_big_endian(level1))
+        blocks, tables = refcounts(self.blocks)
+        own = array("H", (1,)) * (self.blocks + blocks + tables - self.start)
+        yield _padded(_big_endian(self.map.uses + own))
+        places = range(self.blocks, self.blocks + blocks)
+        yield _padded(_big_endian(array("Q", (place * CLUSTER for place in places))))
+
+
+def write(source: Path, target: Path, workers: int = 0) -> None:
+    """Write the disk `source` into the file `target`; `workers` 0 means all cores.
+
+    Raise OSError where a file cannot be read or written.
+    """
+    workers = min(workers or len(os.sched_getaffinity(0)), MOST_WORKERS)
+    with source.open("rb", buffering=0) as disk, target.open("wb") as file:
+        size = os.fstat(disk.fileno()).st_size
+        file.seek(CLUSTER)
+        with closing(_runs(disk, size, workers)) as runs:
+            placed = _write_data(runs, file)
+        start = _clusters(file.tell())
+        tables = Tables(size=Size(size).up_to(SECTOR), start=start, map=placed)
+        file.seek(start * CLUSTER)
+        file.writelines(tables.content())
+        file.seek(0)
+        file.write(tables.header())
+
+
+def refcounts(before: int) -> tuple[int, int]:
+    """How many blocks of counts, and clusters of their table, a file takes that has `before`."""
+    blocks = tables = 0
+    while True:
+        needed = -(-(before + blocks + tables) // COUNTS)
+        if needed == blocks:
+            return blocks, tables
+        blocks, tables = needed, -(-needed // ENTRIES)
+
+
+def _write_data(runs: Iterable[_Run], file: BinaryIO) -> Map:
+    placed = Map()
+    held: list[tuple[int, bytes]] = []
+    for run in runs:
+        start = file.tell()
+        for cluster, length in run.packed:
+            placed.add_packed(cluster, start, length)
+            start += length
+        file.write(memoryview(run.buffer)[: start - file.tell()])
+        held += run.plain
+        if len(held) >= HELD:
+            _write_plain(held, placed, file)
+            held.clear()
+    _write_plain(held, placed, file)
+    return placed
+
+
+def _write_plain(clusters: Iterable[tuple[int, bytes]], placed: Map, file: BinaryIO) -> None:
+    for cluster, content in clusters:
+        start = file.seek(_clusters(file.tell()) * CLUSTER)
+        placed.add_plain(cluster, start)
+        file.write(content)
+
+
+def _runs(disk: FileIO, size: int, workers: int) -> Generator[_Run, None, None]:
+    """The disk's clusters in order, compressed by threads that are a little ahead."""
+    length = RUN * CLUSTER + zstd.bound(CLUSTER)
+    free = [create_string_buffer(length) for _ in range(2 * workers)]
+    waiting: deque[Future[_Run]] = deque()
+    with _threads(disk, size, workers) as shared, ThreadPoolExecutor(workers) as pool:
+        for numbers in _with_data(disk.fileno()):
+            if not free:
+                run = waiting.popleft().result()
+                yield run
+                free.append(run.buffer)
+            waiting.append(pool.submit(_compressed, shared, numbers, free.pop()))
+        yield from (future.result() for future in waiting)
+
+
+@contextmanager
+def _threads(disk: FileIO, size: int, workers: int) -> Generator[_Threads, None, None]:
+    contexts: SimpleQueue[zstd.Compressor] = SimpleQueue()
+    with ExitStack() as stack:
+        for _ in range(workers):
+            contexts.put(stack.enter_context(zstd.compressor(LEVEL)))
+        yield _Threads(disk=disk, size=size, contexts=contexts)
+
+
+def _with_data(fd: int) -> Iterator[tuple[int, ...]]:
+    """The numbers of the clusters that are not holes, in runs.
+
+    Where runs end is the same for equal disks, whatever is a hole and what is written zeros.
+    """
+    for _, numbers in groupby(_allocated(fd), lambda number: number // RUN):
+        yield tuple(numbers)
+
+
+def _allocated(fd: int) -> Iterator[int]:
+    following = 0
+    for start, end in sparse.extents(fd):
+        first = max(following, start // CLUSTER)
+        following = _clusters(end)
+        yield from range(first, following)
+
+
+def _compressed(shared: _Threads, numbers: Iterable[int], buffer: zstd.Buffer) -> _Run:
+    context = shared.contexts.get()
+    try:
+        packed, plain, end = [], [], 0
+        for number in numbers:
+            content = _read(shared, number)
+            if content == ZEROS:
+                continue
+            length = context.compress(content, buffer, end)
+            if length < CLUSTER:
+                packed.append((number, length))
+                end += length
+            else:
+                plain.append((number, content))
+        return _Run(buffer=buffer, packed=tuple(packed), plain=tuple(plain))
+    finally:
+        shared.contexts.put(context)
+
+
+def _read(shared: _Threads, number: int) -> bytes:
+    start = number * CLUSTER
+    content = os.pread(shared.disk.fileno(), CLUSTER, start)
+    if len(content) < min(CLUSTER, shared.size - start):
+        raise BuildError("became shorter while it was read", where=str(shared.disk.name))
+    return content.ljust(CLUSTER, b"\0")
+
+
+def _clusters(length: int) -> int:
+    """How many clusters that many bytes take."""
+    return -(-length // CLUSTER)
+
+
+def _padded(content: bytes) -> bytes:
+    return content.ljust(_clusters(len(content)) * CLUSTER, b"\0")
+
+
+def _big_endian(entries: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        return entries.tobytes()
+    swapped = array(entries.typecode, entries)
+    swapped.byteswap()
+    return swapped.tobytes()
