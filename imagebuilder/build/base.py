@@ -64,6 +64,8 @@ def root_tree(making: Making) -> Generator[None, None, None]:
     store = making.store
     with ExitStack() as stack:
         stack.enter_context(store.claim(step.id, lambda: _say(making, "another build makes it")))
+        if making.plan.request.refresh:
+            store.discard(step.id)
         making.lasting.enter_context(store.hold([step.id]))
         layer = None if making.plan.request.refresh else store.find(step.id)
         if layer:
@@ -101,7 +103,6 @@ def _kept(making: Making, store: Store, step: StepId) -> Generator[None, None, N
         _say(making, "not cached: the package mirror changed meanwhile")
         yield
         return
-    store.discard(step.id)
     with ExitStack() as stack:
         try:
             draft = stack.enter_context(store.draft())

@@ -140,11 +140,15 @@ class Store:
 
         If the key has appeared meanwhile, the other one is kept and returned. None if it cannot
         be kept, for want of room or otherwise: then the draft's tree is still where it was.
+        The draft's work directory is emptied.
         """
         checked_key(key)
         try:
-            remove(draft.work)  # overlayfs keeps a link to its whiteouts there: their ctime changes
-            draft.work.mkdir(mode=0o700)
+            with suppress(FileNotFoundError):
+                remove(
+                    draft.work
+                )  # overlayfs has a link to its whiteouts there: their ctime changes
+            draft.work.mkdir(mode=0o700, exist_ok=True)
             return self._commit(draft.tree.parent, key, origin)
         except OSError as error:
             self._warn(f"the layer of {origin.step} is not cached: {error.strerror}")

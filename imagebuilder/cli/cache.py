@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from imagebuilder.cache import verify
@@ -80,6 +80,8 @@ def _ls(store: Store, arguments: argparse.Namespace) -> int:
         print(table(("ID", "STEP", "SIZE", "AGE", "LAST USED"), rows))
     else:
         print(f"no layers in {store.root}")
+    if others := len(store.keys()) - len(layers):
+        print(f"not listed: {others} that are damaged or not ours", file=sys.stderr)
     return 0
 
 
@@ -88,7 +90,9 @@ def _du(store: Store, arguments: argparse.Namespace) -> int:
     layers = store.entries()
     print(f"{_sum(layers)} in {store.root}")
     if bound.max_size is not None and bound.max_age is not None:
-        print(f"limits: {bound.max_size}, {bound.max_age.days} days after the last use")
+        print(
+            f"limits: {bound.max_size}, {bound.max_age / timedelta(days=1):g} days after the last use"
+        )
     return 0
 
 
@@ -112,9 +116,13 @@ def _verify(store: Store, arguments: argparse.Namespace) -> int:
 def _prune(store: Store, arguments: argparse.Namespace) -> int:
     if store.root.exists() and not store.writable:
         raise ConfigError("cannot be written to", where=str(store.root))
+    before = store.keys()
     removed = prune(store, _limits(arguments))
+    others = len(set(before) - set(store.keys())) - len(removed)
     for layer in removed:
         print(f"removed {layer.key[:SHORT]}  {layer.step}  {layer.size}")
+    if others > 0:
+        print(f"removed {others} that could not be used")
     left = store.entries()
     used = " (in use)" if arguments.all and left else ""
     print(f"{_sum(removed)} removed, {_sum(left)} left{used}")

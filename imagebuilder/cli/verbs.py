@@ -1,4 +1,4 @@
-"""`imagebuilder VERB`: build, plan, elements, doctor, boot."""
+"""`imagebuilder VERB`: one module each, loaded when it is called."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ VERBS = {
     "plan": "show what a build would do",
     "elements": "list, search and show elements",
     "doctor": "show which host tools are needed and which are missing",
+    "cache": "list, measure, check and prune what builds have kept",
     "boot": "start an image in qemu and wait for what it should say",
 }
 TAKES_BUILD_OPTIONS = ("build", "plan")

@@ -109,7 +109,7 @@ def _failure(report: Report) -> Markup:
 
 def _outputs(report: Report) -> Markup:
     columns = (
-        ("File", Kind.LONG),
+        ("File", Kind.TEXT),
         ("Format", Kind.TEXT),
         ("Size", Kind.NUMBER),
         ("Digests", Kind.LONG),

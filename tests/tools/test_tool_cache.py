@@ -33,6 +33,12 @@ from imagebuilder.sizes import Size
 store = Store(Path(sys.argv[1]))
 """
 WORKER = """
+def tell(said):
+    if "cannot be used" in said.text:
+        print("BAD", said.text, flush=True)
+
+store = Store(store.root, tell)
+
 def content(key):
     return (key * 2000).encode()
 

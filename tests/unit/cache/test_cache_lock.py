@@ -28,10 +28,15 @@ def test_shared_locks_go_together(tmp_path: Path) -> None:
 
 def test_the_second_waits_and_says_so_once(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    told, waiting = [], threading.Event()
+    told: list[str] = []
+    waiting = threading.Event()
+
+    def wait() -> None:
+        told.append("waiting")
+        waiting.set()
 
     def second() -> None:
-        with lock.exclusive(path, lambda: (told.append("waiting"), waiting.set())):
+        with lock.exclusive(path, wait):
             told.append("second")
 
     thread = threading.Thread(target=second)

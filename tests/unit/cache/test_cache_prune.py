@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from imagebuilder.cache import history
+from imagebuilder.cache import entry, history
 from imagebuilder.cache.model import Layer, Limits
 from imagebuilder.cache.prune import prune
 from imagebuilder.cache.store import Store
@@ -98,6 +98,15 @@ def test_damaged_entries_go(store: Store, keep: Keep) -> None:
     (kept.tree.parent / "meta.json").write_text("{}")
     (store.root / "entries" / ("ab" * 32)).mkdir()
     assert prune(store, UNLIMITED) == ()
+    assert store.keys() == ()
+
+
+def test_entries_of_a_newer_format_go_only_with_everything(store: Store, keep: Keep) -> None:
+    path = keep("a").tree.parent / "meta.json"
+    path.write_bytes(entry.encode({**entry.decode(path.read_bytes()), "format": 9}))
+    prune(store, Limits(max_size=Size(1), max_age=timedelta(0)))
+    assert len(store.keys()) == 1
+    prune(store, NOTHING)
     assert store.keys() == ()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imagebuilder.cache import entry
-from imagebuilder.cache.model import Layer
+from imagebuilder.cache.model import Layer, Origin
 from imagebuilder.cache.store import Store
 from imagebuilder.cache.verify import State, digests, verify
 
@@ -18,7 +18,7 @@ def behind_the_clock(layer: Layer, path: str, text: str) -> None:
     (layer.tree / path).write_text(text)
     place = layer.tree.parent
     fields = entry.decode((place / "meta.json").read_bytes())
-    entry.write(place, layer.key, entry.Origin(step=layer.step, inputs=layer.inputs))
+    entry.write(place, layer.key, Origin(step=layer.step, inputs=layer.inputs))
     assert entry.decode((place / "meta.json").read_bytes())["created"] >= fields["created"]
 
 

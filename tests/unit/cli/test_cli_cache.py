@@ -167,6 +167,19 @@ def test_prune_refuses_what_is_no_limit(cli: Run, words: tuple[str, ...], where:
     assert caught.value.where == where
 
 
+def test_what_is_damaged_or_not_ours_is_not_listed_but_told(
+    store: Store, cli: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.make()
+    (store.root / "entries" / ("ab" * 32)).mkdir()
+    parser = argparse.ArgumentParser()
+    cache.add_arguments(parser)
+    place = ("--image-cache", str(store.root.parent))
+    cache.run(argparse.Namespace(**vars(parser.parse_args(["ls", *place])), environment={}))
+    assert "not listed: 1 that are damaged or not ours" in capsys.readouterr().err
+    assert cli("prune")[1].startswith("removed 1 that could not be used\n0 layers, ")
+
+
 def test_sizes_are_aligned_to_the_right() -> None:
     rows = [("a", "1 KiB", "x"), ("bcd", "100 KiB", "y")]
     assert cache.table(("ID", "SIZE", "AGE"), rows).splitlines() == [
