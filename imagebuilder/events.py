@@ -33,9 +33,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
+    """`cached`: the step was not taken, its result was there; `cpu`: seconds, if known."""
+
     step: Step
     status: int
     seconds: float
+    cached: bool = False
+    cpu: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from imagebuilder.cache.prune import prune as prune_store
 from imagebuilder.cache.store import Store
 from imagebuilder.element.model import PHASES
 from imagebuilder.errors import BuildError, HookError, Interrupted
-from imagebuilder.events import Listener, Said
+from imagebuilder.events import Finished, Listener, Said, Started, Step
 from imagebuilder.hooks.phase import Work, fingerprints
 from imagebuilder.hooks.place import Place
 from imagebuilder.options import cache_directory
@@ -30,6 +30,7 @@ from imagebuilder.process import Command
 from imagebuilder.sandbox import kernel
 
 LAYERS = "layers"
+ROOT = Step("root")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,9 @@ def root_tree(making: Making) -> Generator[None, None, None]:
             stack.close()
             store.used(step.id)
             _say(making, f"taken from the cache ({step.id[:12]})")
+            making.listen(Started(ROOT))
             _overlay(making, layer.tree)
+            making.listen(Finished(ROOT, 0, 0.0, cached=True))
         elif _make(making):
             stack.enter_context(_kept(making, store, step))
         yield

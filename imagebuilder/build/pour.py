@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -35,6 +35,7 @@ class Pouring:
     place: Place
     run: Runner
     listen: Listener
+    lay: Callable[[Layout], None]  # told where everything lies
 
     @property
     def disk(self) -> Disk:
@@ -66,6 +67,8 @@ def pour(pouring: Pouring, blocks: BootBlocks) -> Mapping[str, Path]:
                 layout(disk, device, image_size(disk, device, demand), demand.needed)
                 for device in disk.devices
             ]
+            for each in layouts:
+                pouring.lay(each)
             images = {each.device.name: _write(pouring, each, contents) for each in layouts}
         _embed(images[layouts[0].device.name], layouts[0], blocks)
     return images

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imagebuilder import paths, registry
 from imagebuilder.boot.model import EMPTY, BootBlocks
-from imagebuilder.build import base, check, convert, finish
+from imagebuilder.build import account, base, check, convert, finish
 from imagebuilder.build.pour import Pouring, stage
 from imagebuilder.build.prepare import settle
 from imagebuilder.build.scratch import scratch
@@ -36,7 +36,8 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
     check.before(draft)
     isolate()
     check.make_cache(request)
-    with scratch(request) as place:
+    with scratch(request) as place, account.kept(draft, listen) as kept:
+        listen = kept.listen
         plan = settle(draft, place, listen)
         for warning in plan.warnings:
             listen(Said(warning, warning=True))
@@ -46,8 +47,9 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             making = _making(plan, place, listen, lasting)
             with base.root_tree(making):
                 blocks = _finish_tree(plan, place, listen)
-            pouring = Pouring(plan=plan, place=place, run=run, listen=listen)
-            artefacts = convert.outputs(pouring, blocks)
+            pouring = Pouring(plan=plan, place=place, run=run, listen=listen, lay=kept.lay)
+            kept.look_at(place.tree)
+            artefacts = kept.artefacts = convert.outputs(pouring, blocks)
         base.prune(making)
         return artefacts
 

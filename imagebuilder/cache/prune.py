@@ -21,7 +21,8 @@ from imagebuilder.cache.store import Store
 def prune(store: Store, limits: Limits) -> tuple[Layer, ...]:
     """Remove what is damaged, out of reach, too old or too much; return the layers removed.
 
-    What somebody holds stays. Remains of builders that died are removed as well.
+    What somebody holds stays. Remains of builders that died are removed as well, and what is left
+    is settled: a build that ends with this keeps its layers over a restart.
     """
     if not store.writable:
         return ()
@@ -35,6 +36,7 @@ def prune(store: Store, limits: Limits) -> tuple[Layer, ...]:
             del layers[layer.key]
             removed.append(layer)
     _clean(store, limits, now)
+    store.settle()
     return tuple(removed)
 
 

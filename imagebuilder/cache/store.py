@@ -199,7 +199,7 @@ class Store:
         return True
 
     def settle(self) -> None:
-        """Wait until all layers are on the disk, so that they outlive a power cut."""
+        """Wait until all layers are on the disk: after a restart, no others are hits."""
         entries = [layer.tree.parent for layer in self.entries()] if self.writable else []
         entry.settle(path for path in entries if not (path / entry.SETTLED).exists())
 

@@ -90,9 +90,8 @@ def _du(store: Store, arguments: argparse.Namespace) -> int:
     layers = store.entries()
     print(f"{_sum(layers)} in {store.root}")
     if bound.max_size is not None and bound.max_age is not None:
-        print(
-            f"limits: {bound.max_size}, {bound.max_age / timedelta(days=1):g} days after the last use"
-        )
+        days = bound.max_age / timedelta(days=1)
+        print(f"limits: {bound.max_size}, {days:g} days after the last use")
     return 0
 
 

@@ -48,7 +48,8 @@ class Live:
             case Started(step):
                 self.phase, self.phase_begun, self.hook, self.words = step, now, None, ""
             case Finished(step, status, seconds) if not step.hook:
-                self._print(_mark(status), f"{step}", f"{seconds:6.1f} s")
+                time_taken = "cached" if event.cached else f"{seconds:6.1f} s"
+                self._print(_mark(status), f"{step}", time_taken)
             case Line(_, text):
                 self.words = _shortened(text)
             case Said(text, warning=True):

@@ -72,7 +72,8 @@ class Log:
                 self.say(f"dib-run-parts {step.hook} {_ending(event)}")
             case Finished(step):
                 self._profile()
-                self.say(f"{step} {_ending(event)} after {event.seconds:.1f} s")
+                cached = " (cached)" if event.cached else ""
+                self.say(f"{step} {_ending(event)} after {event.seconds:.1f} s{cached}")
             case Said(text, warning):
                 self.say(f"warning: {text}" if warning else text)
             case _:

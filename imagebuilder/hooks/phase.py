@@ -160,7 +160,7 @@ def _run(session: Session, work: Work, step: Step, command: Command) -> None:
     work.listen(Started(step))
     exited = session.execute(command, printer, tick=lambda: work.listen(Ticked())).exited
     printer.flush()
-    work.listen(Finished(step, exited.status, exited.seconds))
+    work.listen(Finished(step, exited.status, exited.seconds, cpu=exited.cpu))
     if exited.status:
         source = work.tree.files.get(f"{work.phase.directory}/{step.hook}", command.argv[0])
         what = f"ran longer than {work.deadline:g} s" if exited.timed_out else "failed"

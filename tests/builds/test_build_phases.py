@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tarfile
 from pathlib import Path
@@ -16,6 +17,7 @@ pytestmark = [
     pytest.mark.builds,
     pytest.mark.skipif(os.geteuid() != 0, reason="builds as root here"),
 ]
+REPORTS = {"report.json", "report.html"}
 HOST = ("root", "extra-data", "post-root", "block-device", "pre-finalise", "cleanup")
 TARGET = ("pre-install", "install", "post-install", "finalise")
 ORDER = (
@@ -82,7 +84,9 @@ def test_a_failing_hook_ends_the_build_with_its_status(workshop: Workshop) -> No
     assert "element bad" in done.stdout
     assert f"{workshop.directory}/elements/bad/install.d/50-bad" in done.stdout
     assert done.stdout.rstrip().endswith("the last words")
-    assert not list(workshop.directory.glob("out*"))
+    assert [path.name for path in workshop.directory.glob("out*")] == ["out.d"]
+    assert {path.name for path in (workshop.directory / "out.d").iterdir()} == REPORTS
+    assert "the last words" in (workshop.directory / "out.d/report.json").read_text()
     assert not list(workshop.scratch.iterdir())
 
 
@@ -181,3 +185,17 @@ def test_a_root_that_stays_empty_is_refused(workshop: Workshop) -> None:
     done = workshop.create("-n", "void")
     assert done.returncode == 1
     assert "Failed to deploy the root element." in done.stdout
+
+
+def test_a_report_is_beside_the_image(workshop: Workshop) -> None:
+    workshop.element("app", {"install.d/50-app": "touch /app\n"})
+    assert workshop.create("-n", "-t", "tar", "-o", "out", "tiny", "app").returncode == 0
+    report = json.loads((workshop.directory / "out.d/report.json").read_text())
+    assert [output["path"] for output in report["outputs"]] == ["out.tar"]
+    assert "50-app" in (workshop.directory / "out.d/report.html").read_text()
+
+
+def test_a_failed_conversion_leaves_no_manifests(workshop: Workshop) -> None:
+    done = workshop.create("-n", "-o", "out", "--image-size", "0.01", "tiny", "manifests")
+    assert done.returncode == 1
+    assert {path.name for path in (workshop.directory / "out.d").iterdir()} == REPORTS

@@ -110,6 +110,14 @@ def test_entries_of_a_newer_format_go_only_with_everything(store: Store, keep: K
     assert store.keys() == ()
 
 
+def test_what_is_left_is_settled(store: Store, keep: Keep) -> None:
+    kept = keep("a")
+    assert not (kept.tree.parent / "settled").exists()
+    prune(store, UNLIMITED)
+    assert (kept.tree.parent / "settled").exists()
+    assert store.find(kept.key)
+
+
 def test_drafts_of_the_dead_old_names_and_free_locks_go(store: Store, keep: Keep) -> None:
     kept = keep("a")
     with store.hold((kept.key, "cd" * 32)), store.claim("ab" * 32):

@@ -1,0 +1,93 @@
+"""Keeps an account of a build while it goes, and writes its report whatever happens."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from imagebuilder import __version__
+from imagebuilder.disk.model import Layout
+from imagebuilder.errors import BuildError, Interrupted
+from imagebuilder.events import Event, Listener
+from imagebuilder.formats.model import Artefact
+from imagebuilder.plan.model import Draft
+from imagebuilder.report import describe, packages, sizes
+from imagebuilder.report.model import Output, Report
+from imagebuilder.report.timeline import Timeline
+from imagebuilder.report.write import write
+
+MANIFESTS = "dib-manifests"
+
+
+@dataclass(slots=True)
+class Account:
+    """What is known of a build so far."""
+
+    draft: Draft
+    heard: Listener
+    timeline: Timeline = field(default_factory=Timeline)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    packages: tuple[packages.Package, ...] = ()
+    tree: sizes.Branch | None = None
+    layout: tuple[str, ...] = ()
+    artefacts: tuple[Artefact, ...] = ()
+
+    def listen(self, event: Event) -> None:
+        """Take note, and pass on."""
+        self.timeline.listen(event)
+        self.heard(event)
+
+    def look_at(self, tree: Path) -> None:
+        """Note what is in the finished tree."""
+        self.packages, self.tree = packages.load(tree), sizes.measure(tree)
+
+    def lay(self, layout: Layout) -> None:
+        """Note where everything lies on a device."""
+        self.layout += describe.layout_lines(layout)
+
+    def report(self, error: BuildError | None) -> Report:
+        """Everything noted so far."""
+        request, tree = self.draft.request, self.draft.tree
+        return Report(
+            name=Path(request.output_name).name,
+            version=__version__,
+            architecture=request.arch,
+            started=self.started,
+            seconds=self.timeline.seconds,
+            status=error.exit_status if error else 0,
+            error=str(error) if error else "",
+            hooks=len(tree.hooks),
+            rows=self.timeline.rows,
+            elements=describe.parts(self.draft.elements, tree, request.elements),
+            packages=self.packages,
+            tree=self.tree,
+            outputs=tuple(
+                Output(path=a.path.name, format=a.format, size=a.size, digests=a.digests)
+                for a in self.artefacts
+            ),
+            layout=self.layout,
+            log=self.timeline.tail if error else (),
+        )
+
+
+@contextmanager
+def kept(draft: Draft, listen: Listener) -> Generator[Account, None, None]:
+    """An account that is written to NAME.d/ when the build has ended, or failed.
+
+    A failed build leaves no manifests there: their being there is taken for a sign of success.
+    """
+    account = Account(draft, listen)
+    directory = Path(f"{draft.request.output_name}.d")
+    try:
+        yield account
+    except BuildError as error:
+        shutil.rmtree(directory / MANIFESTS, ignore_errors=True)
+        if not isinstance(error, Interrupted):
+            with suppress(BuildError):  # the first error is the one to tell
+                write(account.report(error), directory)
+        raise
+    write(account.report(None), directory)
