@@ -58,11 +58,10 @@ def pour(pouring: Pouring, blocks: BootBlocks) -> Mapping[str, Path]:
     """Write every device's image; the name of each, and its file."""
     with stage(pouring.listen, "pour"):
         disk, place = pouring.disk, pouring.place
-        whole = measure(place.tree)
         with _contents(disk, place) as contents:
             measured = {name: measure(tree) for name, tree in contents.items()}
             _report_losses(pouring, measured)
-            demand = _demand(pouring, whole, measured)
+            demand = _demand(pouring, measured)
             layouts = [
                 layout(disk, device, image_size(disk, device, demand), demand.needed)
                 for device in disk.devices
@@ -115,7 +114,7 @@ def _like(directory: Path, empty: Path) -> None:
     shutil.copystat(directory, empty)
 
 
-def _demand(pouring: Pouring, whole: Measured, measured: Mapping[str, Measured]) -> Demand:
+def _demand(pouring: Pouring, measured: Mapping[str, Measured]) -> Demand:
     request = pouring.plan.request
     needed = {
         fs.name: registry.find("filesystems", fs.type).needed(fs, measured[fs.name])
@@ -124,7 +123,7 @@ def _demand(pouring: Pouring, whole: Measured, measured: Mapping[str, Measured])
     journal = request.journal_size if pouring.disk.root.type == "ext4" else 0
     return Demand(
         needed=needed,
-        tree=whole.apparent,
+        tree=sum(each.apparent for each in measured.values()),
         explicit=request.image_size,
         extra=request.extra_size,
         journal=journal,
