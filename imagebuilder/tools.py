@@ -231,6 +231,13 @@ TOOLS = (
         packages=_named("attr"),
     ),
     Tool(name="getfacl", features=("test",), purpose="tests of ACLs", packages=_named("acl")),
+    Tool(
+        name="chromium",
+        features=("test",),
+        purpose="tests of the report's page",
+        packages={UBUNTU: "chromium-browser", **_named("chromium")},
+        version=(),
+    ),
 )
 FEATURES = tuple(dict.fromkeys(feature for tool in TOOLS for feature in tool.features))
 
