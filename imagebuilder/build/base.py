@@ -83,8 +83,7 @@ def root_tree(making: Making) -> Generator[None, None, None]:
 
 def prune(making: Making) -> None:
     """Remove from the cache what is too old, or too much."""
-    if not making.plan.request.no_cache:
-        prune_store(making.store, limits(making.plan.request.environment))
+    prune_store(making.store, limits(making.plan.request.environment))
 
 
 def _identify(making: Making) -> StepId | None:

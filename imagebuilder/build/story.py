@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imagebuilder import paths, registry
 from imagebuilder.boot.model import EMPTY, BootBlocks
-from imagebuilder.build import account, base, check, convert, finish
+from imagebuilder.build import account, base, check, convert, finish, since
 from imagebuilder.build.pour import Pouring, stage
 from imagebuilder.build.prepare import settle
 from imagebuilder.build.scratch import scratch
@@ -50,7 +50,9 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             pouring = Pouring(plan=plan, place=place, run=run, listen=listen, lay=kept.lay)
             kept.look_at(place.tree)
             artefacts = kept.artefacts = convert.outputs(pouring, blocks)
-        base.prune(making)
+        if not request.no_cache:
+            since.remember(plan)
+            base.prune(making)
         return artefacts
 
 

@@ -26,11 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan."""
+    from imagebuilder.build import since
     from imagebuilder.build.prepare import plan
 
     request = parse(arguments.words, arguments.environment)
     if request.help:
         print(usage("imagebuilder plan"))
         return 0
-    print(FORMATS[arguments.format](plan(request)))
+    planned = plan(request)
+    print(FORMATS[arguments.format](planned))
+    if arguments.format == "text":
+        print("changed since the last build of this name:")
+        print("\n".join(f"  {line}" for line in since.changes(planned)))
     return 0

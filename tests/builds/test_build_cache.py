@@ -145,3 +145,20 @@ def test_the_second_build_takes_over_from_one_that_was_killed(workshop: Workshop
     assert two.returncode == 0, log
     assert MADE in log
     assert HIT in build(workshop, "tiny", "slow")
+
+
+def test_plan_says_what_changed_since_the_last_build(workshop: Workshop) -> None:
+    words = ("-n", "-t", "tar", "-o", "out", "tiny", "late")
+    workshop.element("late", {"install.d/50-late": "echo late >/late\n"})
+
+    def said() -> list[str]:
+        text = workshop.imagebuilder("plan", *words).stdout
+        return text.split("changed since the last build of this name:\n")[1].split("\n")
+
+    assert said()[0] == "  nothing is known of an earlier build"
+    assert workshop.create(*words).returncode == 0
+    assert said()[0] == "  nothing"
+    workshop.element("late", {"install.d/50-late": "echo later >/late\n"})
+    assert said()[0] == "  install: hook install.d/50-late changed"
+    workshop.environment["GREETING"] = "hello"
+    assert said()[0] == "  root: variable GREETING is new"
