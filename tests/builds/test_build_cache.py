@@ -74,7 +74,7 @@ def test_an_element_that_promises_nothing_is_not_cached(workshop: Workshop) -> N
     workshop.element("unknown", {"root.d/90-unknown": "date >$TARGET_ROOT/date\n"})
     for _ in range(2):
         assert MADE in build(workshop, "tiny", "unknown")
-    assert not (workshop.directory / ".cache/image-create/layers/entries").exists()
+    assert not entries(workshop)
 
 
 def test_a_fingerprint_that_fails_is_said_and_only_costs_the_cache(workshop: Workshop) -> None:
