@@ -164,7 +164,9 @@ def test_refresh_of_what_is_not_there_is_refused(workshop: Workshop) -> None:
 
 def test_what_is_mounted_in_the_tree_ends_the_use_of_layers(workshop: Workshop) -> None:
     mount = 'mkdir -p "$TMP_MOUNT_PATH/m"; mount -t tmpfs none "$TMP_MOUNT_PATH/m"\n'
-    workshop.element("mounts", {"extra-data.d/10-m": mount, "install.d/10-m": "grep ' /m ' /proc/self/mounts\n"})
+    workshop.element(
+        "mounts", {"extra-data.d/10-m": mount, "install.d/10-m": "grep ' /m ' /proc/self/mounts\n"}
+    )
     for _ in range(2):
         log = build(workshop, "tiny", "mounts")
         assert "something is mounted in the tree" in log
