@@ -108,9 +108,8 @@ def test_packages_are_listed_by_phase(drafted: Drafted) -> None:
 
 
 def test_text_shows_phases_packages_and_disk(drafted: Drafted) -> None:
-    text = show.text(
-        finished(drafted("-n", "extra", EXTRA_TOKEN="abcdef")), {"root": ("0" * 64, "cached")}
-    )  # ruff: ignore[hardcoded-password-func-arg] - not one
+    outlook = {"root": ("0" * 64, "cached")}
+    text = show.text(finished(drafted("-n", "extra", EXTRA_TOKEN="abcdef")), outlook)  # ruff: ignore[hardcoded-password-func-arg] - not one
     assert re.search(r"root +\(host\) +0{12} cached$", text, re.MULTILINE)
     assert "install: curl" in text
     assert "ext4 'cloudimg-rootfs' /" in text
