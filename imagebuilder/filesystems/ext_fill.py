@@ -121,7 +121,7 @@ class _Filler:
         runs = _runs([(0, len(blocks))], self.room.for_description)
         remaining = iter(blocks)
         for run in runs:
-            for block in range(run.physical, run.physical + run.count):
+            for block in range(run.physical, run.physical + run.blocks):
                 self.filesystem.write_listing(block, next(remaining), directory.number)
         content = self.mapped(directory.number, runs, len(blocks) * self.block_size)
         self.write(directory.number, directory.path, directory.status, content, links)
@@ -199,7 +199,7 @@ class _Filler:
                 filesystem.write_block(block, content)
         return Content(
             area=found.area,
-            blocks=sum(run.count for run in runs) + len(found.blocks),
+            blocks=sum(run.blocks for run in runs) + len(found.blocks),
             size=size,
             flags=USES_EXTENTS if extents else 0,
         )

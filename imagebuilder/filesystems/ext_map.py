@@ -28,7 +28,7 @@ class Run(NamedTuple):
 
     logical: int
     physical: int
-    count: int
+    blocks: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class Mapped:
 def extents(runs: Sequence[Run], block_size: int, take: Take) -> Mapped:
     """A tree of extents, with blocks for it from `take`."""
     entries = [
-        (run.logical, EXTENT.pack(run.logical, run.count, run.physical >> 32, _low(run.physical)))
+        (run.logical, EXTENT.pack(run.logical, run.blocks, run.physical >> 32, _low(run.physical)))
         for run in _split(runs)
     ]
     capacity = (block_size - HEADER.size) // EXTENT.size
@@ -78,8 +78,8 @@ def pointers(runs: Sequence[Run], block_size: int, take: Take) -> Mapped:
 
 def _split(runs: Iterable[Run]) -> Iterator[Run]:
     for run in runs:
-        for done in range(0, run.count, LONGEST):
-            yield Run(run.logical + done, run.physical + done, min(LONGEST, run.count - done))
+        for done in range(0, run.blocks, LONGEST):
+            yield Run(run.logical + done, run.physical + done, min(LONGEST, run.blocks - done))
 
 
 def _node(entries: Sequence[tuple[int, bytes]], capacity: int, depth: int) -> bytes:

@@ -27,7 +27,7 @@ def mke2fs(
     filesystem: Filesystem, release: tuple[int, ...] = (1, 47), size: int = 64 * MIB
 ) -> Command:
     placed = place(filesystem, size)
-    return ext.mke2fs(placed, Path("/tree"), Path("/img"), moment=5, release=release)
+    return ext.mke2fs(placed, Path("/img"), moment=5, release=release)
 
 
 def option(command: Command, flag: str) -> str:
