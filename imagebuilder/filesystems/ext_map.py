@@ -60,7 +60,8 @@ def extents(runs: Sequence[Run], block_size: int, take: Take) -> Mapped:
             for place, part in zip(places, parts, strict=True)
         ]
         depth += 1
-    return Mapped(area=_node(entries, IN_INODE, depth), blocks=tuple(blocks))
+    area = _node(entries, IN_INODE, depth).ljust(HEADER.size + IN_INODE * EXTENT.size, b"\0")
+    return Mapped(area=area, blocks=tuple(blocks))
 
 
 def pointers(runs: Sequence[Run], block_size: int, take: Take) -> Mapped:
