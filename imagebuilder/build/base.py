@@ -14,8 +14,9 @@ from pathlib import Path
 
 from imagebuilder import process
 from imagebuilder.build import finish
+from imagebuilder.cache import bound
+from imagebuilder.cache.downloads import DIRECTORY, Downloads
 from imagebuilder.cache.model import Draft, Layer, Origin, limits
-from imagebuilder.cache.prune import prune as prune_store
 from imagebuilder.cache.store import Store
 from imagebuilder.element.model import PHASES
 from imagebuilder.errors import BuildError, HookError, Interrupted
@@ -83,7 +84,8 @@ def root_tree(making: Making) -> Generator[None, None, None]:
 
 def prune(making: Making) -> None:
     """Remove from the cache what is too old, or too much."""
-    prune_store(making.store, limits(making.plan.request.environment))
+    downloads = Downloads(making.store.root.with_name(DIRECTORY), making.listen)
+    bound.prune(making.store, downloads, limits(making.plan.request.environment))
 
 
 def _identify(making: Making) -> StepId | None:

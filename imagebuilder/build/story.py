@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imagebuilder import paths, registry
 from imagebuilder.boot.model import EMPTY, BootBlocks
-from imagebuilder.build import account, base, check, convert, finish, since
+from imagebuilder.build import account, base, check, convert, downloads, finish, since
 from imagebuilder.build.pour import Pouring, stage
 from imagebuilder.build.prepare import settle
 from imagebuilder.build.scratch import scratch
@@ -43,7 +43,7 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             listen(Said(warning, warning=True))
         merged.write_packages(place.hooks, plan.packages)
         merged.write_package_maps(place.hooks, draft.elements)
-        with ExitStack() as lasting:
+        with ExitStack() as lasting, downloads.lent(request, place, listen):
             making = _making(plan, place, listen, lasting)
             with base.root_tree(making):
                 blocks = _finish_tree(plan, place, listen)
