@@ -17,8 +17,8 @@ from imagebuilder import process
 from imagebuilder.cache.downloads import DIRECTORY, Downloads
 from imagebuilder.cache.model import is_key
 from imagebuilder.errors import BuildError, HookError, Interrupted, OfflineError
-from imagebuilder.events import Listener
-from imagebuilder.hooks.place import Place
+from imagebuilder.events import Listener, ignore
+from imagebuilder.hooks.place import DOWNLOADS, Place
 from imagebuilder.options import Request, cache_directory
 from imagebuilder.process import Command
 from imagebuilder.sandbox import kernel
@@ -35,7 +35,7 @@ def lent(request: Request, place: Place, listen: Listener) -> Generator[None, No
 
     A hook that fails offline for want of a download raises OfflineError, which names it.
     """
-    downloads = Downloads(cache_directory(request) / DIRECTORY, listen)
+    downloads = store_of(request, listen)
     _lend(downloads, place)
     try:
         yield
@@ -52,9 +52,16 @@ def lent(request: Request, place: Place, listen: Listener) -> Generator[None, No
     _collect(downloads, place, offline=request.offline)
 
 
+def store_of(request: Request, listen: Listener = ignore) -> Downloads:
+    """The store of a build's downloads."""
+    return Downloads(cache_directory(request) / DIRECTORY, listen)
+
+
 def _lend(downloads: Downloads, place: Place) -> None:
-    for directory in (place.downloads / "store", place.downloads / "new", place.fetched):
-        directory.mkdir(parents=True)
+    for part in ("store", "new"):
+        (place.downloads / part).mkdir(parents=True)
+        (place.hooks / DOWNLOADS / part).mkdir(parents=True)
+    place.fetched.mkdir()
     if downloads.make() or downloads.digests():
         kernel.bind(downloads.root, place.downloads / "store")
 

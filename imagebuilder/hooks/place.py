@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-DOWNLOADS = "imagebuilder/downloads"  # in the merged hooks tree
+DOWNLOADS = "imagebuilder/downloads"  # in the hooks tree, for hooks that run in the root tree
+    "imagebuilder/downloads"  # in the merged hooks tree: where hooks in the root tree see the same
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +33,8 @@ class Place:
 
     @property
     def downloads(self) -> Path:
-        """What hooks see of the download cache: `store`, which is read-only, and `new`."""
-        return self.hooks / DOWNLOADS
+        """The download cache for hooks on the host: `store`, which is read-only, and `new`."""
+        return self.scratch / "downloads"
 
     @property
     def fetched(self) -> Path:

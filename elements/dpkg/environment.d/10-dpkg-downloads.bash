@@ -1,6 +1,6 @@
 # apt, on the host and in the tree, takes from the download cache what it can: see dpkg/http.
 _hooks=$(dirname "$(dirname "${BASH_SOURCE[0]}")")
-if [ "${DIB_APT_LOCAL_CACHE:-1}" != 0 ] && [ -d "$_hooks/imagebuilder/downloads/new" ]; then
+if [ "${DIB_APT_LOCAL_CACHE:-1}" != 0 ] && [ -d "$_hooks/imagebuilder/downloads" ]; then
     # In the tree, /run is the sandbox's own; on the host, the build has a directory.
     APT_CONFIG=/run/imagebuilder-apt.conf
     [ ! -d "${TMP_BUILD_DIR:-}" ] || APT_CONFIG=$TMP_BUILD_DIR/apt.conf
