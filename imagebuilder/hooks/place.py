@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DOWNLOADS = "imagebuilder/downloads"  # in the hooks tree, for hooks that run in the root tree
-    "imagebuilder/downloads"  # in the merged hooks tree: where hooks in the root tree see the same
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
