@@ -219,17 +219,10 @@ TOOLS = (
     ),
     Tool(name="git", features=("test",), purpose="tests", packages=_named("git")),
     Tool(
-        name="apt-ftparchive",
+        name="gpg",
         features=("test",),
-        purpose="tests of package archives",
-        packages=_named("apt-utils"),
-    ),
-    Tool(name="gpg", features=("test",), purpose="tests of signatures", packages=_named("gpg")),
-    Tool(
-        name="dpkg-deb",
-        features=("test",),
-        purpose="tests of packages",
-        packages=_named("dpkg"),
+        purpose="tests of signatures",
+        packages=_named("gpg", "gnupg2", "gpg2"),
     ),
     Tool(
         name="xz",
