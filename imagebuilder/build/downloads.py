@@ -9,12 +9,12 @@ address is fetched once more, by the host.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from imagebuilder import process
-from imagebuilder.cache.downloads import DIRECTORY, Downloads
+from imagebuilder.cache.downloads import DIRECTORY, Downloads, is_url
 from imagebuilder.cache.model import is_key
 from imagebuilder.errors import BuildError, HookError, Interrupted, OfflineError
 from imagebuilder.events import Listener, ignore
@@ -23,9 +23,9 @@ from imagebuilder.options import Request, cache_directory
 from imagebuilder.process import Command
 from imagebuilder.sandbox import kernel
 
-NAMES = ("urls", "used", "missing")  # lists in `new`; everything else there is a download
+URLS, USED, MISSING = LISTS = ("urls", "used", "missing")  # all else in `new` are downloads
 INDEX = re.compile(r"https?://[^\s]+/(InRelease|Release|Release\.gpg)")
-FETCH = "/usr/lib/apt/apt-helper"
+FETCH = ("/usr/lib/apt/apt-helper", "-o", "APT::Sandbox::User=root", "download-file")
 MOST = 50 << 20  # bytes of a list that are read
 
 
@@ -36,20 +36,22 @@ def lent(request: Request, place: Place, listen: Listener) -> Generator[None, No
     A hook that fails offline for want of a download raises OfflineError, which names it.
     """
     downloads = store_of(request, listen)
-    _lend(downloads, place)
+    for part in ("store", "new"):
+        (place.downloads / part).mkdir(parents=True)
+        (place.hooks / DOWNLOADS / part).mkdir(parents=True)
+    place.fetched.mkdir()
+    if downloads.make() or downloads.digests():
+        kernel.bind(downloads.root, place.downloads / "store")
     try:
         yield
     except Interrupted:
         raise
     except HookError as error:
-        _collect(downloads, place, offline=request.offline)
+        collect(request, place, listen)
         if request.offline:
             _explain(place, error)
         raise
-    except BuildError:
-        _collect(downloads, place, offline=request.offline)
-        raise
-    _collect(downloads, place, offline=request.offline)
+    collect(request, place, listen)
 
 
 def store_of(request: Request, listen: Listener = ignore) -> Downloads:
@@ -57,51 +59,46 @@ def store_of(request: Request, listen: Listener = ignore) -> Downloads:
     return Downloads(cache_directory(request) / DIRECTORY, listen)
 
 
-def _lend(downloads: Downloads, place: Place) -> None:
-    for part in ("store", "new"):
-        (place.downloads / part).mkdir(parents=True)
-        (place.hooks / DOWNLOADS / part).mkdir(parents=True)
-    place.fetched.mkdir()
-    if downloads.make() or downloads.digests():
-        kernel.bind(downloads.root, place.downloads / "store")
-
-
-def _collect(downloads: Downloads, place: Place, *, offline: bool) -> None:
-    """Take in what was fetched, and note what was of use."""
-    new = place.downloads / "new"
-    if not offline:
-        _fetch_again(_addresses(place.fetched) - _addresses(new), place)
+def collect(request: Request, place: Place, listen: Listener) -> None:
+    """Take in what hooks have fetched so far, and note what was of use to them."""
+    downloads, new, fetched = store_of(request, listen), place.downloads / "new", place.fetched
     if downloads.writable:
-        _keep(downloads, (*new.iterdir(), *place.fetched.iterdir()))
-    for digest in {*_lines(place.fetched / "used"), *_lines(new / "used")}:
-        if is_key(digest):
-            downloads.used(digest)
-    for line in _lines(new / "urls"):
+        _keep(downloads, (*new.iterdir(), *fetched.iterdir()))
+    for digest in filter(is_key, {*_lines(fetched / USED), *_lines(new / USED)}):
+        downloads.used(digest)
+    for line in _lines(new / URLS):
         digest, _, url = line.partition(" ")
-        if is_key(digest):
-            downloads.remember(url, digest)
+        downloads.remember(url, digest)
+    if not request.offline:
+        _fetch_again(downloads, place, request.environment)
+    for directory in (new, fetched):
+        for name in (URLS, USED):
+            (directory / name).unlink(missing_ok=True)
 
 
 def _keep(downloads: Downloads, files: tuple[Path, ...]) -> None:
+    """Move files into the store; what is no file, or does not fit, stays where it is."""
     for path in files:
-        if path.name not in NAMES and not downloads.keep(path):
-            return
+        if path.name not in LISTS and downloads.keep(path):
+            path.unlink()
 
 
-def _fetch_again(addresses: set[str], place: Place) -> None:
+def _fetch_again(downloads: Downloads, place: Place, environment: Mapping[str, str]) -> None:
     """Have the host fetch package indices that the root tree has fetched."""
-    conf = {"APT_CONFIG": str(place.scratch / "apt.conf")}
-    for number, url in enumerate(sorted(addresses)):
+    proxies = {name: value for name, value in environment.items() if name.endswith("_proxy")}
+    found = place.scratch / "index"
+    for url in sorted({line.partition(" ")[2] for line in _lines(place.fetched / URLS)}):
         if INDEX.fullmatch(url):
-            target = place.scratch / f"index.{number}"
             with suppress(BuildError):
-                process.run(Command((FETCH, "download-file", url, str(target)), env=conf))
+                process.run(Command((*FETCH, url, str(found)), env=proxies))
+                downloads.remember(url, downloads.keep(found))
+            found.unlink(missing_ok=True)
 
 
 def _explain(place: Place, error: HookError) -> None:
     """Raise OfflineError if a hook asked for something that was not there."""
-    lists = (place.downloads / "new" / "missing", place.fetched / "missing")
-    missing = tuple(dict.fromkeys(line for path in lists for line in _lines(path)))
+    lists = (place.downloads / "new" / MISSING, place.fetched / MISSING)
+    missing = tuple(dict.fromkeys(line for path in lists for line in _lines(path) if is_url(line)))
     if missing:
         more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise OfflineError(
@@ -120,10 +117,6 @@ def shown(url: str) -> str:
         return f"the index of {suite[1]} ({url})"
     package = re.search(r"/([^/_]+)_([^/_]+)_[^/_]+\.u?deb$", url)
     return f"the package {package[1]} ({url})" if package else url
-
-
-def _addresses(directory: Path) -> set[str]:
-    return {line.partition(" ")[2] for line in _lines(directory / "urls")}
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -55,8 +55,8 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
         artefacts = kept.artefacts = convert.outputs(pouring, blocks)
     if not request.no_cache:
         since.remember(plan)
-        downloads_kept = downloads.store_of(request, listen)
-        bound.prune(layers.store_of(plan, listen), downloads_kept, limits(request.environment))
+    files = downloads.store_of(request, listen)
+    bound.prune(layers.store_of(plan, listen), files, limits(request.environment))
     return artefacts
 
 
@@ -69,6 +69,7 @@ def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> l
 
     def run_one(phase: Phase) -> None:
         run_phase(_work(plan, place, phase, listen))
+        downloads.collect(plan.request, place, listen)
         after.get(phase.name, lambda: None)()
 
     return layers.Making(plan=plan, place=place, listen=listen, run=run_one, lasting=lasting)

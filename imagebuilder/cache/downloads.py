@@ -99,10 +99,10 @@ class Downloads:
 
     def remember(self, url: str, digest: str) -> None:
         """Note that `url` led to the file with this digest, if that can be written down."""
-        if not is_url(url):
+        if not is_url(url) or not is_key(digest):
             return
         with suppress(OSError), self._draft() as (draft, file):
-            os.write(file, f"{checked_key(digest)} {url}\n".encode())
+            os.write(file, f"{digest} {url}\n".encode())
             draft.rename(self._record(url))
 
     def recall(self, url: str) -> str:
@@ -197,11 +197,11 @@ def is_url(text: str) -> bool:
 
 def _copy(source: Path, target: int) -> tuple[str, tuple[int, int]]:
     """Copy a regular file; its digest, and the times that the copy is to have (ns)."""
+    if not stat.S_ISREG(source.lstat().st_mode):  # opening a device may do something
+        raise OSError(errno.EINVAL, "not a regular file", str(source))
     fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as file, os.fdopen(os.dup(target), "wb") as copy:
         status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(source))
         digest = hashlib.sha256()
         while chunk := file.read(CHUNK):
             digest.update(chunk)

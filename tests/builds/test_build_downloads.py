@@ -138,6 +138,21 @@ def server(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     thread.join()
 
 
+@pytest.mark.skipif(not Path("/usr/lib/apt/apt-helper").exists(), reason="needs apt-helper")
+def test_an_index_that_the_tree_has_fetched_is_fetched_once_more_by_the_host(
+    workshop: Workshop, server: tuple[Path, str]
+) -> None:
+    directory, address = server
+    (directory / "dists").mkdir()
+    (directory / "dists/InRelease").write_text("signed")
+    record = f"{sha256(b'evil')} {address}/dists/InRelease"
+    workshop.element("new", {"install.d/50-new": f"echo {record} >{INSIDE}/new/urls\n"})
+    build(workshop, "tiny", "new")
+    kept = downloads(workshop)
+    assert kept.recall(f"{address}/dists/InRelease") == sha256(b"signed")
+    assert kept.find(sha256(b"signed"))
+
+
 def fetching(workshop: Workshop, *words: str) -> None:
     """Write an element that runs cache-url, and shows what it has got."""
     call = f"$TMP_HOOKS_PATH/bin/cache-url {' '.join(words)} $TMP_BUILD_DIR/got\n"
