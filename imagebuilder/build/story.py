@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 from imagebuilder import paths, registry
 from imagebuilder.boot.model import EMPTY, BootBlocks
-from imagebuilder.build import account, check, convert, downloads, finish, layers, since
+from imagebuilder.build import account, check, convert, downloads, finish, finished, layers, since
 from imagebuilder.build.pour import Pouring, stage
 from imagebuilder.build.prepare import settle
 from imagebuilder.build.scratch import scratch
@@ -47,17 +48,36 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
         merged.write_package_maps(place.hooks, draft.elements)
         os.environ["SOURCE_DATE_EPOCH"] = str(plan.epoch)
         lasting.enter_context(downloads.lent(request, place, listen))
-        making = _making(plan, place, listen, lasting)
-        layers.grow(layers.begin(making))
-        blocks = _finish_tree(plan, place, listen)
-        pouring = Pouring(plan=plan, place=place, run=run, listen=listen, lay=kept.lay)
-        kept.look_at(place.tree)
-        artefacts = kept.artefacts = convert.outputs(pouring, blocks)
+        tree = layers.begin(_making(plan, place, listen, lasting))
+        key = finished.identify(plan, layers.known_id(tree), tree.digests)
+        artefacts = finished.find(plan, key, listen)
+        if not artefacts:
+            layers.grow(tree)
+            key = finished.identify(plan, tree.id if tree.sure else "", tree.digests)
+            artefacts = finished.find(plan, key, listen)
+        kept.unchanged = bool(artefacts)
+        artefacts = kept.artefacts = artefacts or _finish(plan, place, kept)
     if not request.no_cache:
-        since.remember(plan)
-    files = downloads.store_of(request, listen)
-    bound.prune(layers.store_of(plan, listen), files, limits(request.environment))
+        since.remember(plan, tree.digests)
+        if key and not kept.unchanged:
+            finished.keep(plan, key, artefacts)
+    _prune(plan)
     return artefacts
+
+
+def _finish(plan: Plan, place: Place, kept: account.Account) -> tuple[Artefact, ...]:
+    """Make the outputs from the tree that finalise.d has left."""
+    blocks = _finish_tree(plan, place, kept.listen)
+    pouring = Pouring(plan=plan, place=place, run=run, listen=kept.listen, lay=kept.lay)
+    kept.look_at(place.tree)
+    return convert.outputs(pouring, blocks)
+
+
+def _prune(plan: Plan) -> None:
+    """Keep the caches within their limits."""
+    most = limits(plan.request.environment)
+    bound.prune(layers.store_of(plan), downloads.store_of(plan.request), most)
+    finished.store_of(plan.request).prune(most, time.time())
 
 
 def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> layers.Making:
