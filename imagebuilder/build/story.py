@@ -44,8 +44,7 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
         plan = settle(draft, place, listen)
         for warning in plan.warnings:
             listen(Said(warning, warning=True))
-        merged.write_packages(place.hooks, plan.packages)
-        merged.write_package_maps(place.hooks, draft.elements)
+        merged.write(place.hooks, plan.packages, draft.elements)
         os.environ["SOURCE_DATE_EPOCH"] = str(plan.epoch)
         lasting.enter_context(downloads.lent(request, place, listen))
         tree = layers.begin(_making(plan, place, listen, lasting))
@@ -59,8 +58,7 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
         artefacts = kept.artefacts = artefacts or _finish(plan, place, kept)
     if not request.no_cache:
         since.remember(plan, tree.digests)
-        if key and not kept.unchanged:
-            finished.keep(plan, key, artefacts)
+        _keep(plan, key, () if kept.unchanged else artefacts)
     _prune(plan)
     return artefacts
 
@@ -71,6 +69,12 @@ def _finish(plan: Plan, place: Place, kept: account.Account) -> tuple[Artefact, 
     pouring = Pouring(plan=plan, place=place, run=run, listen=kept.listen, lay=kept.lay)
     kept.look_at(place.tree)
     return convert.outputs(pouring, blocks)
+
+
+def _keep(plan: Plan, key: str, made: tuple[Artefact, ...]) -> None:
+    """Leave in the cache what the next build can use."""
+    if key and made:
+        finished.keep(plan, key, made)
 
 
 def _prune(plan: Plan) -> None:
