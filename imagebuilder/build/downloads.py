@@ -22,6 +22,7 @@ from imagebuilder.hooks.place import DOWNLOADS, Place
 from imagebuilder.options import Request, cache_directory
 from imagebuilder.process import Command
 from imagebuilder.sandbox import kernel
+from imagebuilder.sandbox.isolate import detach_below
 
 URLS, USED, MISSING = LISTS = ("urls", "used", "missing")  # all else in `new` are downloads
 INDEX = re.compile(r"https?://[^\s]+/(InRelease|Release|Release\.gpg)")
@@ -51,7 +52,10 @@ def lent(request: Request, place: Place, listen: Listener) -> Generator[None, No
         if request.offline:
             _explain(place, error)
         raise
-    collect(request, place, listen)
+    else:
+        collect(request, place, listen)
+    finally:
+        detach_below(place.downloads)
 
 
 def store_of(request: Request, listen: Listener = ignore) -> Downloads:

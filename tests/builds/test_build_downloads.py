@@ -218,3 +218,15 @@ def test_cache_url_keeps_what_the_server_has_not_changed(
     log = build(workshop, "tiny", "twice")
     assert log.count("for the first time") == 1
     assert log.count("Server copy has not changed") == 1
+
+
+def test_a_plan_offline_finds_what_is_in_the_cache(workshop: Workshop) -> None:
+    look = "cat $TMP_BUILD_DIR/downloads/store/files/*\n"
+    workshop.element("look", {"fingerprint.d/50-look": look})
+    workshop.element("host", {"extra-data.d/50-new": "echo x >$TMP_BUILD_DIR/downloads/new/x\n"})
+    words = (*WORDS, "--offline", "tiny", "look")
+    assert "not known: " in workshop.imagebuilder("plan", *words).stdout
+    build(workshop, "tiny", "host")
+    done = workshop.imagebuilder("plan", *words)
+    assert done.returncode == 0, done.stderr
+    assert "not known: " not in done.stdout
