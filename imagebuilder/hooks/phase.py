@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from imagebuilder.element import environment, merge
 from imagebuilder.element.model import HooksTree, Phase, Where
 from imagebuilder.errors import HookError
 from imagebuilder.events import Finished, Line, Listener, Started, Step, Ticked
-from imagebuilder.hooks.place import Place
+from imagebuilder.hooks.place import DOWNLOADS, Place
 from imagebuilder.process import PATH, Command
 from imagebuilder.sandbox.model import Bind, Sandbox
 from imagebuilder.sandbox.session import Session, enter
@@ -46,9 +46,21 @@ class Work:
         return self.phase.where is Where.TARGET
 
     @property
+    def network(self) -> bool:
+        return not self.variables.get("DIB_OFFLINE")
+
+    @property
     def hooks(self) -> Path:
         """The merged hooks tree as the phase sees it."""
         return Path("/", IN_TARGET) if self.inside else self.place.hooks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What `fingerprint.d` has found: the SHA-256 of what each program printed."""
+
+    digests: Mapping[str, str]
+    failures: tuple[str, ...] = ()
 
 
 def read_environment(
@@ -61,14 +73,15 @@ def read_environment(
         return _settle(session, work)
 
 
-def fingerprints(work: Work) -> dict[str, str]:
-    """The SHA-256 of what each program in `fingerprint.d` prints; raise HookError if one fails."""
+def fingerprints(work: Work) -> Outside:
+    """Run the programs in `fingerprint.d`, which say what elements take from outside."""
     directory = work.place.hooks / FINGERPRINTS
     programs = sorted(directory.iterdir()) if directory.is_dir() else []
+    digests: dict[str, str] = {}
+    failures: list[str] = []
     if not programs:
-        return {}
-    digests = {}
-    with enter(Sandbox(deadline=PATIENCE)) as session:
+        return Outside(digests=digests)
+    with enter(Sandbox(deadline=PATIENCE, network=work.network)) as session:
         settled = _settle(session, work)
         for program in programs:
             step = Step("fingerprint", program.name)
@@ -77,9 +90,10 @@ def fingerprints(work: Work) -> dict[str, str]:
             outcome = session.execute(command, printer, capture=True)
             printer.flush()
             if outcome.exited.status:
-                raise HookError(f"{step} failed{printer.tail()}", status=outcome.exited.status)
-            digests[program.name] = hashlib.sha256(outcome.captured).hexdigest()
-    return digests
+                failures.append(f"{step} failed{printer.tail()}")
+            else:
+                digests[program.name] = hashlib.sha256(outcome.captured).hexdigest()
+    return Outside(digests=digests, failures=tuple(failures))
 
 
 def run_phase(work: Work) -> None:
@@ -101,15 +115,29 @@ def run_phase(work: Work) -> None:
 @contextmanager
 def _entered(work: Work) -> Generator[Session, None, None]:
     if not work.inside:
-        with enter(Sandbox(deadline=work.deadline)) as session:
+        with enter(Sandbox(deadline=work.deadline, network=work.network)) as session:
             yield session
         return
     point = work.place.tree / IN_TARGET
     point.mkdir(parents=True, exist_ok=True)
-    binds = (Bind(source=work.place.hooks, target=IN_TARGET),)
-    with enter(Sandbox(root=work.place.tree, binds=binds, deadline=work.deadline)) as session:
+    sandbox = Sandbox(
+        root=work.place.tree,
+        binds=tuple(_binds(work.place)),
+        deadline=work.deadline,
+        network=work.network,
+    )
+    with enter(sandbox) as session:
         yield session
     point.rmdir()
+
+
+def _binds(place: Place) -> Iterator[Bind]:
+    """The hooks, and the download cache; what is new in there is kept apart from the host's."""
+    yield Bind(source=place.hooks, target=IN_TARGET)
+    if place.fetched.is_dir():
+        inside = f"{IN_TARGET}/{DOWNLOADS}"
+        yield Bind(source=place.downloads / "store", target=f"{inside}/store")
+        yield Bind(source=place.fetched, target=f"{inside}/new", writable=True)
 
 
 @contextmanager
