@@ -29,7 +29,10 @@ INSTALL: Mapping[str, str] = {
 JOBS: Mapping[str, tuple[str, ...]] = {
     "build": ("shell", "tar", "debian", "ext4", "vfat", "qcow2"),
     "boot": ("boot", "uefi", "seed"),
-    "test": ("shell", "tar", "debian", "ext4", "vfat", "qcow2", "boot", "uefi", "seed", "test"),
+    "test": (
+        *("shell", "tar", "debian", "ext4", "vfat", "xfs", "btrfs", "thin-pool", "qcow2"),
+        *("boot", "uefi", "seed", "test"),
+    ),
 }
 ANY_IMAGE = ("shell",)
 ELEMENTS: Mapping[str, tuple[str, ...]] = {
@@ -138,6 +141,28 @@ TOOLS = (
         version=(),
     ),
     Tool(
+        name="mkfs.xfs",
+        features=("xfs",),
+        purpose="makes xfs",
+        packages=_named("xfsprogs"),
+        version=("-V",),
+        minimum="5.0",
+    ),
+    Tool(
+        name="mkfs.btrfs",
+        features=("btrfs",),
+        purpose="makes btrfs",
+        packages=_named("btrfs-progs", "btrfs-progs", "btrfsprogs"),
+        minimum="5.0",
+    ),
+    Tool(
+        name="thin_restore",
+        features=("thin-pool",),
+        purpose="writes the metadata of thin pools",
+        packages=_named("thin-provisioning-tools", "device-mapper-persistent-data"),
+        version=("-V",),
+    ),
+    Tool(
         name="mmd",
         features=("vfat",),
         purpose="makes directories in them",
@@ -216,6 +241,20 @@ TOOLS = (
         features=("test",),
         purpose="tests of partition tables",
         packages=_named("fdisk", "util-linux"),
+    ),
+    Tool(
+        name="xfs_repair",
+        features=("test",),
+        purpose="tests of xfs",
+        packages=_named("xfsprogs"),
+        version=("-V",),
+    ),
+    Tool(
+        name="lvm",
+        features=("test",),
+        purpose="tests of LVM",
+        packages=_named("lvm2"),
+        version=("version",),
     ),
     Tool(
         name="debugfs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from imagebuilder import registry, tools
+from imagebuilder.disk.model import Kind
 from imagebuilder.errors import ConfigError, ToolMissingError
 from imagebuilder.formats import place
 from imagebuilder.formats.model import Output, Source
@@ -21,10 +22,13 @@ def before(draft: Draft) -> None:
     for output in wanted:
         place.check(output)
     poured = any(registry.find("formats", o.format).SOURCE is Source.DISK for o in wanted)
-    kinds = [fs.type for fs in draft.disk.filesystems] if poured else []
-    for kind in kinds:
-        registry.find("filesystems", kind)
-    _check_tools(draft, (*kinds, *draft.request.types))
+    filesystems = draft.disk.filesystems if poured else ()
+    modules = {fs.type: registry.find("filesystems", fs.type) for fs in filesystems}
+    pools = ["thin-pool"] if any(v.kind is Kind.THIN_POOL for v in draft.disk.volumes) else []
+    _check_tools(draft, (*modules, *pools, *draft.request.types))
+    for fs in filesystems:
+        if hasattr(modules[fs.type], "check"):
+            modules[fs.type].check(fs)
 
 
 def make_cache(request: Request) -> None:

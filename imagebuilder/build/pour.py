@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from imagebuilder import registry
 from imagebuilder.boot.grub_bios import embed
 from imagebuilder.boot.model import BootBlocks
+from imagebuilder.build import apart
 from imagebuilder.disk.layout import Demand, image_size, layout
 from imagebuilder.disk.model import Device, Disk, Filesystem, Layout
 from imagebuilder.events import Finished, Listener, Said, Started, Step
@@ -134,9 +135,23 @@ def _write(pouring: Pouring, planned: Layout, contents: Mapping[str, Path]) -> P
     image = pouring.place.images / f"{planned.device.name}.raw"
     with image.open("wb") as file:
         file.truncate(planned.size)
+    files: dict[str, Path] = {}  # of thin volumes
     for placed in planned.placed:
         fs: Filesystem = placed.filesystem
-        registry.find("filesystems", fs.type).make(placed, contents[fs.name], image, pouring.run)
+        target = image.with_name(f"{fs.name}.apart") if placed.apart else image
+        if placed.apart:
+            with target.open("wb") as file:
+                file.truncate(placed.size)
+        registry.find("filesystems", fs.type).make(placed, contents[fs.name], target, pouring.run)
+        if placed.pieces:
+            apart.scatter(target, placed.pieces, image)
+            target.unlink()
+        elif placed.pool:
+            files[fs.base] = target
+    for pool in planned.pools:
+        apart.fill_pool(pool, files, image, pouring.run)
+    for made in files.values():
+        made.unlink()
     _lay(image, planned.pieces)
     return image
 

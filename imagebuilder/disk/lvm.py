@@ -157,14 +157,20 @@ def _volume_section(disk: Disk, made: Allotted, names: Mapping[str, str]) -> Ite
 def _volume_lines(
     disk: Disk, made: Allotted, volume: LogicalVolume, names: Mapping[str, str]
 ) -> Iterator[str]:
+    segments = _segments(disk, made, volume, names)
+    yield from _section(volume.name, volume.uuid, segments, volume.tags)
+
+
+def _segments(
+    disk: Disk, made: Allotted, volume: LogicalVolume, names: Mapping[str, str]
+) -> Sequence[Sequence[str]]:
     match volume.kind:
         case Kind.LINEAR:
-            segments = _linear(made.runs[volume.name], names)
+            return _linear(made.runs[volume.name], names)
         case Kind.THIN_POOL:
-            segments = [_pool(disk, made, volume)]
+            return [_pool(disk, made, volume)]
         case Kind.THIN:
-            segments = [_thin(disk, made, volume)]
-    yield from _section(volume.name, volume.uuid, segments, volume.tags)
+            return [_thin(disk, made, volume)]
 
 
 def _hidden(

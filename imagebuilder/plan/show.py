@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
+from imagebuilder.disk.graph import volume_text
 from imagebuilder.disk.model import Device, Filesystem, Partition
 from imagebuilder.element.environment import redact
 from imagebuilder.element.model import PHASES, Phase
@@ -86,6 +87,10 @@ def _disk_lines(plan: Plan) -> Iterator[str]:
             yield f"  {partitioning.label.value} partition table"
             for partition in partitioning.partitions:
                 yield f"    {partition.name:<12} {_amount(partition)}"
+    for group in disk.groups:
+        yield f"volume group {group.name} on {', '.join(group.bases)}"
+        for volume in (v for v in disk.volumes if v.group == group.name):
+            yield f"  {volume.name:<12} {volume_text(volume)}"
     for fs in disk.filesystems:
         yield f"{fs.base}: {fs.type} {fs.label!r} {fs.mount_point}".rstrip()
 
@@ -127,6 +132,10 @@ def _document(plan: Plan) -> dict[str, Any]:
                 {"name": p.name, "table": t.label.value, "size": p.size, "percent": p.percent}
                 for t in disk.partitionings
                 for p in t.partitions
+            ],
+            "volumes": [
+                {"name": v.name, "group": v.group, "kind": v.kind.value, "wish": volume_text(v)}
+                for v in disk.volumes
             ],
             "filesystems": [_filesystem(fs) for fs in disk.filesystems],
         },

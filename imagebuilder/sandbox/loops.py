@@ -1,0 +1,126 @@
+"""Parts of a file as block devices, which the kernel takes back whatever becomes of us.
+
+`LOOP_CONFIGURE` (Linux 5.8) sets offset, length and autoclear in one call: there is no moment
+at which a device is set up and would stay. It goes when nobody has it open or mounted any more.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagebuilder.errors import ToolMissingError
+
+CONTROL = Path("/dev/loop-control")
+GET_FREE, CONFIGURE, GET_STATUS, CLEAR = 0x4C82, 0x4C0A, 0x4C05, 0x4C01  # linux/loop.h
+AUTOCLEAR = 4
+TRIES = 64  # somebody else may be quicker to take a free device
+INFO = struct.Struct("=QQQQQIIII64s64s32sQQ")  # struct loop_info64
+CONFIG = struct.Struct(f"=II{INFO.size}s64x")  # struct loop_config
+PROBE = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of a file: `size` bytes from `offset` (0: all the rest), in sectors of `sector`."""
+
+    file: Path
+    offset: int = 0
+    size: int = 0
+    sector: int = 512
+
+
+@contextmanager
+def attached(part: Part) -> Generator[Path, None, None]:
+    """The device that shows `part`, until it is left; raise ToolMissingError if there is none."""
+    fd, device = _attach(part)
+    try:
+        yield device
+    finally:
+        os.close(fd)
+
+
+def check() -> None:
+    """Raise ToolMissingError unless a loop device can be had; one is, for a moment."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.truncate(PROBE)
+        with attached(Part(file=Path(file.name))):
+            pass
+
+
+def file_identity(device: Path) -> tuple[int, int] | None:
+    """Device and inode number of the file that a loop device shows; None if it shows none."""
+    fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        info = bytearray(INFO.size)
+        fcntl.ioctl(fd, GET_STATUS, info)
+        fields = INFO.unpack(info)
+        return fields[0], fields[1]
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return None
+    finally:
+        os.close(fd)
+
+
+def detach(device: Path) -> None:
+    """Take the file from a loop device, or have the kernel do so when it is not used any more."""
+    fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, CLEAR)
+    finally:
+        os.close(fd)
+
+
+def _attach(part: Part) -> tuple[int, Path]:
+    try:
+        for _ in range(TRIES):
+            device = Path(f"/dev/loop{_free()}")
+            found = _configure(device, part)
+            if found is not None:
+                return found, device
+    except OSError as error:
+        raise ToolMissingError(
+            f"no loop device: {error.strerror}",
+            where=error.filename or str(CONTROL),
+            hint="loop devices take root, a kernel of Linux 5.8 or newer, and /dev of the host",
+        ) from error
+    raise ToolMissingError("no loop device is free for long enough", where=str(CONTROL))
+
+
+def _free() -> int:
+    fd = os.open(CONTROL, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return fcntl.ioctl(fd, GET_FREE)
+    finally:
+        os.close(fd)
+
+
+def _configure(device: Path, part: Part) -> int | None:
+    """A descriptor that keeps the device set up; None if somebody else was quicker."""
+    name = os.fsencode(part.file)[:63]
+    info = INFO.pack(
+        0, 0, 0, part.offset, part.size, 0, 0, 0, AUTOCLEAR, name, b"", b"", 0, 0
+    )  # fmt: skip
+    fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+    backing = -1
+    try:
+        backing = os.open(part.file, os.O_RDWR | os.O_CLOEXEC)
+        fcntl.ioctl(fd, CONFIGURE, CONFIG.pack(backing, part.sector, info))
+    except OSError as error:
+        os.close(fd)
+        if error.errno == errno.EBUSY:
+            return None
+        raise
+    finally:
+        if backing >= 0:
+            os.close(backing)
+    return fd
