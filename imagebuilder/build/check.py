@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from imagebuilder import registry, tools
+from imagebuilder.build import attach
 from imagebuilder.disk.model import Kind
 from imagebuilder.errors import ConfigError, ToolMissingError
 from imagebuilder.formats import place
@@ -29,6 +30,8 @@ def before(draft: Draft) -> None:
     for fs in filesystems:
         if hasattr(modules[fs.type], "check"):
             modules[fs.type].check(fs)
+    if draft.attached:
+        attach.check(draft.disk, draft.attached)
 
 
 def make_cache(request: Request) -> None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
 from imagebuilder import registry
-from imagebuilder.boot.model import BootBlocks
 from imagebuilder.build import check
-from imagebuilder.build.pour import Pouring, first_device, pour, stage
+from imagebuilder.build.pour import Pouring, first_device, stage
 from imagebuilder.formats.model import Artefact, Output, Source
 
 MOVED = "raw"  # takes the poured image itself, so it has to come last
 
 
-def outputs(pouring: Pouring, blocks: BootBlocks) -> tuple[Artefact, ...]:
+def outputs(
+    pouring: Pouring, write_disks: Callable[[], Mapping[str, Path]]
+) -> tuple[Artefact, ...]:
     """Write everything that was asked for; the artefacts in the order that was asked for."""
     wanted = check.outputs(pouring.plan.request, pouring.plan.epoch)
     made = {o.format: _pack(pouring, o) for o in wanted if _source(o) is Source.TREE}
     disks = sorted((o for o in wanted if _source(o) is Source.DISK), key=_turn)
     if disks:
-        image = pour(pouring, blocks)[first_device(pouring.disk).name]
+        image = write_disks()[first_device(pouring.disk).name]
         for output in disks:
             with stage(pouring.listen, output.format):
                 module = registry.find("formats", output.format)

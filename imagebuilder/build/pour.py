@@ -70,7 +70,7 @@ def pour(pouring: Pouring, blocks: BootBlocks) -> Mapping[str, Path]:
             for each in layouts:
                 pouring.lay(each)
             images = {each.device.name: _write(pouring, each, contents) for each in layouts}
-        _embed(images[layouts[0].device.name], layouts[0], blocks)
+        embed_boot(images[layouts[0].device.name], layouts[0], blocks)
     return images
 
 
@@ -156,7 +156,8 @@ def _write(pouring: Pouring, planned: Layout, contents: Mapping[str, Path]) -> P
     return image
 
 
-def _embed(image: Path, planned: Layout, blocks: BootBlocks) -> None:
+def embed_boot(image: Path, planned: Layout, blocks: BootBlocks) -> None:
+    """Write BIOS boot blocks, if there are any, into a disk with a place for them."""
     if blocks.core and planned.embedding:
         with image.open("rb") as file:
             first = file.read(SECTOR)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from imagebuilder import paths, registry
 from imagebuilder.boot.model import EMPTY, BootBlocks
 from imagebuilder.build import account, base, check, convert, finish, since
-from imagebuilder.build.pour import Pouring, stage
+from imagebuilder.build.attach import Attached, attach
+from imagebuilder.build.pour import Pouring, pour, stage
 from imagebuilder.build.prepare import settle
 from imagebuilder.build.scratch import scratch
 from imagebuilder.disk.fstab import fstab
@@ -45,11 +47,11 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
         merged.write_package_maps(place.hooks, draft.elements)
         with ExitStack() as lasting:
             making = _making(plan, place, listen, lasting)
-            with base.root_tree(making):
-                blocks = _finish_tree(plan, place, listen)
             pouring = Pouring(plan=plan, place=place, run=run, listen=listen, lay=kept.lay)
+            with base.root_tree(making):
+                write_disks = _finish_tree(pouring, lasting)
             kept.look_at(place.tree)
-            artefacts = kept.artefacts = convert.outputs(pouring, blocks)
+            artefacts = kept.artefacts = convert.outputs(pouring, write_disks)
         if not request.no_cache:
             since.remember(plan)
             base.prune(making)
@@ -64,39 +66,46 @@ def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> b
     return base.Making(plan=plan, place=place, listen=listen, run=run_root, lasting=lasting)
 
 
-def _finish_tree(plan: Plan, place: Place, listen: Listener) -> BootBlocks:
-    """Run the phases after root, and what the core does between them."""
+def _finish_tree(pouring: Pouring, lasting: ExitStack) -> Callable[[], Mapping[str, Path]]:
+    """Run the phases after root, and what the core does between them; what writes the disks.
+
+    A disk that hooks want to see is there from block-device on, in the tree's place.
+    """
+    plan, place, listen = pouring.plan, pouring.place, pouring.listen
     os.environ["SOURCE_DATE_EPOCH"] = str(plan.epoch)
     finish.lend_resolver(place.tree)
-    blocks = EMPTY
-    between: dict[str, Callable[[], None]] = {
-        "post-root": lambda: detach_below(place.tree),
-        "block-device": lambda: _write_fstab(plan, place.tree),
-    }
+    blocks, disk = EMPTY, None
     for phase in PHASES[1:]:
-        run_phase(_work(plan, place, phase, listen))
-        between.get(phase.name, lambda: None)()
-        if phase.name == "finalise":
+        run_phase(_work(plan, place, phase, listen, disk))
+        if phase.name == "post-root":
+            detach_below(place.tree)
+        elif phase.name == "block-device":
+            _write_fstab(plan, place.tree)
+            disk = lasting.enter_context(attach(pouring)) if plan.draft.attached else None
+        elif phase.name == "finalise":
             blocks = _install_boot_loader(plan, place, listen)
     with stage(listen, "tidy"):
-        detach_below(place.tree)
+        detach_below(place.tree, keep=disk.points if disk else ())
         finish.return_resolver(place.tree)
         finish.tidy(place.tree)
         finish.clamp_times(place.tree, plan.epoch)
-    return blocks
+    return partial(disk.finish, blocks) if disk else partial(pour, pouring, blocks)
 
 
-def _work(plan: Plan, place: Place, phase: Phase, listen: Listener) -> Work:
+def _work(
+    plan: Plan, place: Place, phase: Phase, listen: Listener, disk: Attached | None = None
+) -> Work:
     extra = {"IMAGEBUILDER_EARLY_PACKAGES": " ".join(plan.early)} if phase.name == "root" else {}
     return Work(
         phase=phase,
         place=place,
         tree=plan.draft.tree,
-        variables={**plan.draft.variables, **extra},
+        variables={**plan.draft.variables, **extra, **(disk.variables if disk else {})},
         listen=listen,
         secrets=plan.secrets,
         packages=plan.request.packages if phase.name == "install" else (),
         deadline=float(plan.request.hook_timeout),
+        devices=disk.names if disk else (),
     )
 
 

@@ -40,6 +40,7 @@ class Work:
     secrets: frozenset[str] = frozenset()
     packages: tuple[str, ...] = ()  # of `-p`, installed after the hooks
     deadline: float = 0.0  # seconds a hook may take; 0: any
+    devices: tuple[str, ...] = ()  # names in /dev that hooks inside see too
 
     @property
     def inside(self) -> bool:
@@ -107,7 +108,10 @@ def _entered(work: Work) -> Generator[Session, None, None]:
     point = work.place.tree / IN_TARGET
     point.mkdir(parents=True, exist_ok=True)
     binds = (Bind(source=work.place.hooks, target=IN_TARGET),)
-    with enter(Sandbox(root=work.place.tree, binds=binds, deadline=work.deadline)) as session:
+    sandbox = Sandbox(
+        root=work.place.tree, binds=binds, devices=work.devices, deadline=work.deadline
+    )
+    with enter(sandbox) as session:
         yield session
     point.rmdir()
 

@@ -15,6 +15,7 @@ from imagebuilder.element import load, merge, packages, resolve
 from imagebuilder.element.model import Element, HooksTree
 from imagebuilder.errors import ConfigError
 from imagebuilder.options import Request, cache_directory
+from imagebuilder.plan import attached
 from imagebuilder.plan.model import Draft, Plan, PlannedOutput
 from imagebuilder.sizes import UNITS
 
@@ -40,6 +41,9 @@ def draft(request: Request) -> Draft:
     tree = merge.merge(elements)
     document = block_device(request, elements)
     disk = disk_load.load(document, _defaults(request))
+    why = attached.reason(request, elements, tree)
+    if why:
+        attached.check(disk, why)
     return Draft(
         request=request,
         elements=elements,
@@ -47,6 +51,7 @@ def draft(request: Request) -> Draft:
         disk=disk,
         disk_source=document.where,
         variables=_variables(request, elements, disk, ":".join(map(str, search))),
+        attached=why,
         warnings=_warnings(search, tree),
     )
 

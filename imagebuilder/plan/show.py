@@ -27,6 +27,7 @@ def text(plan: Plan) -> str:
         f"boot       {', '.join(plan.boot_loaders) or 'no boot loader'}",
         f"disk       from {plan.draft.disk_source}",
         *(f"  {line}" for line in _disk_lines(plan)),
+        *(f"  attached: {why}" for why in [plan.draft.attached] if why),
         f"outputs    {', '.join(str(output.path) for output in plan.outputs)}",
         *(f"warning: {warning}" for warning in plan.warnings),
     ]
@@ -127,6 +128,7 @@ def _document(plan: Plan) -> dict[str, Any]:
         "boot_loaders": list(plan.boot_loaders),
         "disk": {
             "source": plan.draft.disk_source,
+            "attached": plan.draft.attached,
             "devices": [_device(device) for device in disk.devices],
             "partitions": [
                 {"name": p.name, "table": t.label.value, "size": p.size, "percent": p.percent}

@@ -20,6 +20,7 @@ from imagebuilder.errors import ToolMissingError
 
 CONTROL = Path("/dev/loop-control")
 GET_FREE, CONFIGURE, GET_STATUS, CLEAR = 0x4C82, 0x4C0A, 0x4C05, 0x4C01  # linux/loop.h
+DISCARD = 0x1277  # linux/fs.h, BLKDISCARD
 AUTOCLEAR = 4
 TRIES = 64  # somebody else may be quicker to take a free device
 INFO = struct.Struct("=QQQQQIIII64s64s32sQQ")  # struct loop_info64
@@ -71,6 +72,16 @@ def file_identity(device: Path) -> tuple[int, int] | None:
         os.close(fd)
 
 
+def discard(device: Path) -> None:
+    """Make all of the device a hole."""
+    fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        size = os.lseek(fd, 0, os.SEEK_END)
+        fcntl.ioctl(fd, DISCARD, struct.pack("=QQ", 0, size))
+    finally:
+        os.close(fd)
+
+
 def detach(device: Path) -> None:
     """Take the file from a loop device, or have the kernel do so when it is not used any more."""
     fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
@@ -106,7 +117,7 @@ def _free() -> int:
 
 def _configure(device: Path, part: Part) -> int | None:
     """A descriptor that keeps the device set up; None if somebody else was quicker."""
-    name = os.fsencode(part.file)[:63]
+    name = os.fsencode(part.file)[-63:]
     info = INFO.pack(
         0, 0, 0, part.offset, part.size, 0, 0, 0, AUTOCLEAR, name, b"", b"", 0, 0
     )  # fmt: skip
