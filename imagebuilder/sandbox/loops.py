@@ -11,8 +11,8 @@ import fcntl
 import os
 import struct
 import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,18 +56,21 @@ def check() -> None:
             pass
 
 
-def file_identity(device: Path) -> tuple[int, int] | None:
-    """Device and inode number of the file that a loop device shows; None if it shows none."""
+def of_files_below(directory: Path) -> Iterator[Path]:
+    """The loop devices that show files below a directory, by the names they were set up with."""
+    for entry in sorted(Path("/sys/block").glob("loop*/loop")):
+        device = Path("/dev", entry.parent.name)
+        with suppress(OSError):  # gone, or not ours to look at
+            if f"/{directory.name}/" in _name(device):
+                yield device
+
+
+def _name(device: Path) -> str:
     fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
     try:
         info = bytearray(INFO.size)
         fcntl.ioctl(fd, GET_STATUS, info)
-        fields = INFO.unpack(info)
-        return fields[0], fields[1]
-    except OSError as error:
-        if error.errno != errno.ENXIO:
-            raise
-        return None
+        return os.fsdecode(bytes(INFO.unpack(info)[9]).rstrip(b"\0"))
     finally:
         os.close(fd)
 
