@@ -16,6 +16,7 @@ from pathlib import Path
 
 from imagebuilder import process, registry
 from imagebuilder.boot.model import EMPTY, BootBlocks
+from imagebuilder.build import disk_state
 from imagebuilder.build.pour import Pouring, embed_boot, first_device, pour, stage
 from imagebuilder.disk.model import Disk, Layout, Placed
 from imagebuilder.errors import BuildError, ConfigError, ToolMissingError
@@ -58,7 +59,7 @@ class Attached:
     def finish(self, blocks: BootBlocks) -> Mapping[str, Path]:
         """Write everything, detach, and give the images; raise BuildError if it is in use."""
         with stage(self.pouring.listen, "detach"):
-            for placed in reversed(_mounted(self.pouring.disk, self.layouts)):
+            for placed in reversed(placed_mounts(self.pouring.disk, self.layouts)):
                 self._leave(placed)
             self.held.close()
             embed_boot(self.images[self.layouts[0].device.name], self.layouts[0], blocks)
@@ -107,9 +108,12 @@ def attach(pouring: Pouring) -> Generator[Attached, None, None]:
         devices = {
             name: held.enter_context(loops.attached(part))
             for layout in layouts
-            for name, part in _parts(layout, images[layout.device.name])
+            for name, part in parts(layout, images[layout.device.name])
         }
         _mount(pouring, layouts, devices)
+        state = disk_state.describe(pouring.disk, images, devices, pouring.place.tree)
+        asked = disk_state.parameters(pouring.place.disk_parameters)
+        disk_state.write(asked, {**state, "owner": disk_state.BUILD})
         attached = Attached(
             pouring=pouring, images=images, layouts=layouts, devices=devices, held=held.pop_all()
         )
@@ -123,11 +127,11 @@ def _mount(pouring: Pouring, layouts: Sequence[Layout], devices: Mapping[str, Pa
     poured.mkdir()
     kernel.mount(str(place.tree), poured, flags=Mount.BIND)
     kernel.mount("", poured, flags=Mount.PRIVATE)  # what is mounted on the tree stays off it
-    for placed in _mounted(pouring.disk, layouts):
+    for placed in placed_mounts(pouring.disk, layouts):
         fs = placed.filesystem
         point = place.tree / fs.mount_point.lstrip("/")
         if mounted.in_kernel(fs.type):
-            options = "nouuid" if fs.type == "xfs" else ""
+            options = mounted.options(fs.type)
             kernel.mount(str(devices[fs.base]), point, fs.type, options=options)
         else:
             kernel.mount("tmpfs", point, "tmpfs", options="mode=755")
@@ -136,7 +140,7 @@ def _mount(pouring: Pouring, layouts: Sequence[Layout], devices: Mapping[str, Pa
     poured.rmdir()
 
 
-def _mounted(disk: Disk, layouts: Sequence[Layout]) -> list[Placed]:
+def placed_mounts(disk: Disk, layouts: Sequence[Layout]) -> list[Placed]:
     """The mounted filesystems with their places, outermost first."""
     places = {each.filesystem.name: each for layout in layouts for each in layout.placed}
     found = [places[fs.name] for fs in disk.mounted]
@@ -150,7 +154,7 @@ def _mounted(disk: Disk, layouts: Sequence[Layout]) -> list[Placed]:
     return found
 
 
-def _parts(layout: Layout, image: Path) -> Iterator[tuple[str, Part]]:
+def parts(layout: Layout, image: Path) -> Iterator[tuple[str, Part]]:
     """The device, its partitions, and what has a filesystem and is none: logical volumes."""
     sector = layout.device.sector
     yield layout.device.name, Part(file=image, sector=sector)

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from imagebuilder import registry
 from imagebuilder.boot.grub_bios import embed
 from imagebuilder.boot.model import BootBlocks
-from imagebuilder.build import apart
+from imagebuilder.build.disk_file import lay, write
 from imagebuilder.disk.layout import Demand, image_size, layout
 from imagebuilder.disk.model import Device, Disk, Filesystem, Layout
 from imagebuilder.events import Finished, Listener, Said, Started, Step
@@ -133,26 +133,7 @@ def _demand(pouring: Pouring, measured: Mapping[str, Measured]) -> Demand:
 
 def _write(pouring: Pouring, planned: Layout, contents: Mapping[str, Path]) -> Path:
     image = pouring.place.images / f"{planned.device.name}.raw"
-    with image.open("wb") as file:
-        file.truncate(planned.size)
-    files: dict[str, Path] = {}  # of thin volumes
-    for placed in planned.placed:
-        fs: Filesystem = placed.filesystem
-        target = image.with_name(f"{fs.name}.apart") if placed.apart else image
-        if placed.apart:
-            with target.open("wb") as file:
-                file.truncate(placed.size)
-        registry.find("filesystems", fs.type).make(placed, contents[fs.name], target, pouring.run)
-        if placed.pieces:
-            apart.scatter(target, placed.pieces, image)
-            target.unlink()
-        elif placed.pool:
-            files[fs.base] = target
-    for pool in planned.pools:
-        apart.fill_pool(pool, files, image, pouring.run)
-    for made in files.values():
-        made.unlink()
-    _lay(image, planned.pieces)
+    write(planned, contents, image, pouring.run)
     return image
 
 
@@ -161,14 +142,7 @@ def embed_boot(image: Path, planned: Layout, blocks: BootBlocks) -> None:
     if blocks.core and planned.embedding:
         with image.open("rb") as file:
             first = file.read(SECTOR)
-        _lay(image, embed(blocks, first, *planned.embedding))
-
-
-def _lay(image: Path, pieces: tuple[tuple[int, bytes], ...]) -> None:
-    with image.open("r+b") as file:
-        for offset, piece in pieces:
-            file.seek(offset)
-            file.write(piece)
+        lay(image, embed(blocks, first, *planned.embedding))
 
 
 def _report_losses(pouring: Pouring, measured: Mapping[str, Measured]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from imagebuilder import paths, registry
 from imagebuilder.boot.model import EMPTY, BootBlocks
-from imagebuilder.build import account, base, check, convert, finish, since
+from imagebuilder.build import account, base, check, convert, disk_state, finish, since
 from imagebuilder.build.attach import Attached, attach
 from imagebuilder.build.pour import Pouring, pour, stage
 from imagebuilder.build.prepare import settle
@@ -25,7 +25,7 @@ from imagebuilder.hooks.phase import Work, run_phase
 from imagebuilder.hooks.place import Place
 from imagebuilder.options import Request
 from imagebuilder.plan import make
-from imagebuilder.plan.model import Plan
+from imagebuilder.plan.model import Draft, Plan
 from imagebuilder.process import run
 from imagebuilder.sandbox.isolate import detach_below, isolate
 from imagebuilder.sandbox.model import Sandbox
@@ -43,6 +43,7 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
         plan = settle(draft, place, listen)
         for warning in plan.warnings:
             listen(Said(warning, warning=True))
+        _announce_disk(draft, place)
         merged.write_packages(place.hooks, plan.packages)
         merged.write_package_maps(place.hooks, draft.elements)
         with ExitStack() as lasting:
@@ -90,6 +91,12 @@ def _finish_tree(pouring: Pouring, lasting: ExitStack) -> Callable[[], Mapping[s
         finish.tidy(place.tree)
         finish.clamp_times(place.tree, plan.epoch)
     return partial(disk.finish, blocks) if disk else partial(pour, pouring, blocks)
+
+
+def _announce_disk(draft: Draft, place: Place) -> None:
+    document = make.block_device(draft.request, draft.elements)
+    defaults = make.defaults(draft.request)
+    disk_state.announce(place.disk_parameters, document, defaults, place.tree)
 
 
 def _work(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID, uuid5
 
 import yaml
@@ -91,6 +92,23 @@ def expand(document: schema.Document) -> Iterator[Entry]:
                 hint=nearest(str(kind), PLUGINS) or f"plugins: {', '.join(PLUGINS)}",
             )
         yield from _flat(Entry(document.where, item[kind], document.node, kind, (index, kind)))
+
+
+def canonical(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """The entries in graph notation, as diskimage-builder writes them into its `config.json`."""
+    listed = tuple(entries)
+    found = []
+    for entry in (entry for entry in listed if entry.kind in PLUGINS):
+        lists = {
+            key: [
+                e.value
+                for e in listed
+                if e.kind == kind and e.path[: len(entry.path)] == entry.path
+            ]
+            for key, kind in LISTS.get(entry.kind, {}).items()
+        }
+        found.append({entry.kind: {**entry.value, **lists}})
+    return found
 
 
 def _flat(entry: Entry, base: str = "") -> Iterator[Entry]:

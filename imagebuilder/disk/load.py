@@ -29,7 +29,7 @@ ROOT = "mkfs_root"  # the one filesystem that the command line's options are abo
 
 def load(document: schema.Document, defaults: Defaults) -> Disk:
     """The disk that `document` asks for; raise ConfigError with the place of what is wrong."""
-    entries = tuple(_with_root(entry, defaults) for entry in expand(document))
+    entries = entries_of(document, defaults)
     for entry in entries:
         load_lvm.check(entry)
         schema.check(entry, f"disk/schemas/{entry.kind}.json")
@@ -53,6 +53,11 @@ def load(document: schema.Document, defaults: Defaults) -> Disk:
     if not disk.mounted or disk.root.mount_point != "/":
         raise ConfigError("nothing is mounted at /", where=document.where)
     return disk
+
+
+def entries_of(document: schema.Document, defaults: Defaults) -> tuple[Entry, ...]:
+    """The document's entries, with what the command line says about the root filesystem."""
+    return tuple(_with_root(entry, defaults) for entry in expand(document))
 
 
 def _with_root(entry: Entry, defaults: Defaults) -> Entry:

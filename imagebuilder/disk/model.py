@@ -144,6 +144,11 @@ class Disk:
         """The filesystem mounted at `/`."""
         return self.mounted[0]
 
+    @property
+    def mount_points(self) -> tuple[str, ...]:
+        """Every mount point in the document's order; of swap it is `none`."""
+        return tuple(fs.mount_point for fs in self.filesystems if fs.mount_point)
+
     def table_of(self, device: Device) -> Partitioning | None:
         """The partition table on `device`, if it has one."""
         return next((table for table in self.partitionings if table.base == device.name), None)

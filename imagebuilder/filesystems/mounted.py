@@ -85,8 +85,13 @@ def _copy(placed: Placed, tree: Path, device: Path, point: Path) -> None:
 def mount(placed: Placed, device: Path, point: Path) -> Command:
     """The command that mounts it; another xfs of the same UUID may be mounted somewhere."""
     kind = placed.filesystem.type
-    options = ("-o", "nouuid") if kind == "xfs" else ()
-    return Command(("mount", "-t", kind, *options, os.fspath(device), os.fspath(point)))
+    wanted = ("-o", options(kind)) if options(kind) else ()
+    return Command(("mount", "-t", kind, *wanted, os.fspath(device), os.fspath(point)))
+
+
+def options(kind: str) -> str:
+    """The mount options that filesystems of this kind need here."""
+    return "nouuid" if kind == "xfs" else ""
 
 
 def copy(tree: Path, point: Path) -> Command:

@@ -27,6 +27,11 @@ class Place:
         """Where disks and the contents of their filesystems wait to become outputs."""
         return self.scratch / "image"
 
+    @property
+    def disk_parameters(self) -> Path:
+        """What `dib-block-device` reads to know about the disk."""
+        return self.scratch / "block-device" / "params.yaml"
+
     def make(self) -> None:
         """Make the directories."""
         for directory in (self.tree, self.hooks, self.images):
@@ -35,6 +40,7 @@ class Place:
     def variables(self) -> dict[str, str]:
         """The variables that name these directories."""
         return {
+            "DIB_BLOCK_DEVICE_PARAMS_YAML": str(self.disk_parameters),
             "TMP_BUILD_DIR": str(self.scratch),
             "TMP_IMAGE_DIR": str(self.images),
             "TMP_HOOKS_PATH": str(self.hooks),

@@ -40,7 +40,7 @@ def draft(request: Request) -> Draft:
     element_environment.check(elements, request.environment)
     tree = merge.merge(elements)
     document = block_device(request, elements)
-    disk = disk_load.load(document, _defaults(request))
+    disk = disk_load.load(document, defaults(request))
     why = attached.reason(request, elements, tree)
     if why:
         attached.check(disk, why)
@@ -92,7 +92,8 @@ def block_device(request: Request, elements: tuple[Element, ...]) -> schema.Docu
     return schema.parse(BARE, where="a disk without partitions")
 
 
-def _defaults(request: Request) -> Defaults:
+def defaults(request: Request) -> Defaults:
+    """What the command line and the environment say about the disk."""
     sector = request.environment.get("DIB_BLOCK_SIZE", "")
     if sector and sector not in ("512", "4096"):
         raise ConfigError(
@@ -141,7 +142,7 @@ def _variables(
         "DIB_ENV": _declared_as_bash(given),
         "DIB_IMAGE_CACHE": str(cache_directory(request)),
         "DIB_LOCKFILES": given.get("DIB_LOCKFILES") or str(cache_directory(request) / "lockfiles"),
-        "DIB_MOUNTPOINTS": "|".join(fs.mount_point for fs in disk.mounted),
+        "DIB_MOUNTPOINTS": "|".join(disk.mount_points),
         "DIB_OFFLINE": "1" if request.offline else "",
         "DIB_ROOT_FSTYPE": disk.root.type,
         "DIB_ROOT_LABEL": disk.root.label,

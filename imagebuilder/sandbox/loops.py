@@ -48,6 +48,13 @@ def attached(part: Part) -> Generator[Path, None, None]:
         os.close(fd)
 
 
+def keep(part: Part) -> Path:
+    """The device that shows `part` until somebody calls `detach`; raise ToolMissingError."""
+    fd, device = _attach(part, flags=0)
+    os.close(fd)
+    return device
+
+
 def check() -> None:
     """Raise ToolMissingError unless a loop device can be had; one is, for a moment."""
     with tempfile.NamedTemporaryFile() as file:
@@ -94,11 +101,11 @@ def detach(device: Path) -> None:
         os.close(fd)
 
 
-def _attach(part: Part) -> tuple[int, Path]:
+def _attach(part: Part, flags: int = AUTOCLEAR) -> tuple[int, Path]:
     try:
         for _ in range(TRIES):
             device = Path(f"/dev/loop{_free()}")
-            found = _configure(device, part)
+            found = _configure(device, part, flags)
             if found is not None:
                 return found, device
     except OSError as error:
@@ -118,11 +125,11 @@ def _free() -> int:
         os.close(fd)
 
 
-def _configure(device: Path, part: Part) -> int | None:
+def _configure(device: Path, part: Part, flags: int) -> int | None:
     """A descriptor that keeps the device set up; None if somebody else was quicker."""
     name = os.fsencode(part.file)[-63:]
     info = INFO.pack(
-        0, 0, 0, part.offset, part.size, 0, 0, 0, AUTOCLEAR, name, b"", b"", 0, 0
+        0, 0, 0, part.offset, part.size, 0, 0, 0, flags, name, b"", b"", 0, 0
     )  # fmt: skip
     fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
     backing = -1

@@ -1,0 +1,48 @@
+"""A laid-out disk becomes a file: filesystems, volumes and tables, each in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from imagebuilder import registry
+from imagebuilder.build import apart
+from imagebuilder.disk.model import Layout, Placed
+from imagebuilder.process import Runner
+
+
+def write(planned: Layout, contents: Mapping[str, Path], image: Path, run: Runner) -> None:
+    """Write the disk; `contents` are the trees that go into its filesystems, by name."""
+    with image.open("wb") as file:
+        file.truncate(planned.size)
+    files: dict[str, Path] = {}  # of thin volumes
+    for placed in planned.placed:
+        fs = placed.filesystem
+        target = _apart(placed, image) if placed.apart else image
+        registry.find("filesystems", fs.type).make(placed, contents[fs.name], target, run)
+        if placed.pieces:
+            apart.scatter(target, placed.pieces, image)
+            target.unlink()
+        elif placed.pool:
+            files[fs.base] = target
+    for pool in planned.pools:
+        apart.fill_pool(pool, files, image, run)
+    for made in files.values():
+        made.unlink()
+    lay(image, planned.pieces)
+
+
+def lay(image: Path, pieces: Iterable[tuple[int, bytes]]) -> None:
+    """Write bytes at their offsets."""
+    with image.open("r+b") as file:
+        for offset, piece in pieces:
+            file.seek(offset)
+            file.write(piece)
+
+
+def _apart(placed: Placed, image: Path) -> Path:
+    """An empty file for a filesystem that has no one place on the disk."""
+    made = image.with_name(f"{placed.filesystem.name}.apart")
+    with made.open("wb") as file:
+        file.truncate(placed.size)
+    return made
