@@ -43,6 +43,13 @@ def lend_resolver(tree: Path) -> None:
     paths.write_in(tree, RESOLV, host.read_bytes() if host.is_file() else FALLBACK)
 
 
+def renew_resolver(tree: Path) -> None:
+    """Make the file that a layer was lent the host's of today; a symlink stays."""
+    host = Path(RESOLV)
+    if host.is_file() and not paths.is_symlink_in(tree, RESOLV):
+        paths.write_in(tree, RESOLV, host.read_bytes())
+
+
 def return_resolver(tree: Path) -> None:
     """Put the tree's own resolver file back, unless a hook has made it a symlink."""
     if paths.is_symlink_in(tree, RESOLV):

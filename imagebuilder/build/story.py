@@ -10,11 +10,13 @@ from pathlib import Path
 
 from imagebuilder import paths, registry
 from imagebuilder.boot.model import EMPTY, BootBlocks
-from imagebuilder.build import account, base, check, convert, disk_state, finish, since
+from imagebuilder.build import account, check, convert, disk_state, finish, layers, since
 from imagebuilder.build.attach import Attached, attach
 from imagebuilder.build.pour import Pouring, pour, stage
 from imagebuilder.build.prepare import settle
 from imagebuilder.build.scratch import scratch
+from imagebuilder.cache.model import limits
+from imagebuilder.cache.prune import prune
 from imagebuilder.disk.fstab import fstab
 from imagebuilder.element.model import PHASES, Phase
 from imagebuilder.errors import ConfigError
@@ -38,7 +40,7 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
     check.before(draft)
     isolate()
     check.make_cache(request)
-    with scratch(request) as place, account.kept(draft, listen) as kept:
+    with scratch(request) as place, account.kept(draft, listen) as kept, ExitStack() as lasting:
         listen = kept.listen
         plan = settle(draft, place, listen)
         for warning in plan.warnings:
@@ -46,51 +48,61 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
         _announce_disk(draft, place)
         merged.write_packages(place.hooks, plan.packages)
         merged.write_package_maps(place.hooks, draft.elements)
-        with ExitStack() as lasting:
-            making = _making(plan, place, listen, lasting)
-            pouring = Pouring(plan=plan, place=place, run=run, listen=listen, lay=kept.lay)
-            with base.root_tree(making):
-                write_disks = _finish_tree(pouring, lasting)
-            kept.look_at(place.tree)
-            artefacts = kept.artefacts = convert.outputs(pouring, write_disks)
-        if not request.no_cache:
-            since.remember(plan)
-            base.prune(making)
-        return artefacts
+        os.environ["SOURCE_DATE_EPOCH"] = str(plan.epoch)
+        making = _making(plan, place, listen, lasting)
+        layers.grow(layers.begin(making))
+        pouring = Pouring(plan=plan, place=place, run=run, listen=listen, lay=kept.lay)
+        write_disks = _finish_tree(pouring, making)
+        kept.look_at(place.tree)
+        artefacts = kept.artefacts = convert.outputs(pouring, write_disks)
+    if not request.no_cache:
+        since.remember(plan)
+        prune(layers.store_of(plan, listen), limits(request.environment))
+    return artefacts
 
 
-def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> base.Making:
-    def run_root() -> None:
-        run_phase(_work(plan, place, PHASES[0], listen))
-        _check_root(place.tree)
+def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> layers.Making:
+    after: dict[str, Callable[[], None]] = {
+        "root": lambda: _check_root(place.tree),
+        "post-root": lambda: detach_below(place.tree),
+        "block-device": lambda: _write_fstab(plan, place.tree),
+    }
 
-    return base.Making(plan=plan, place=place, listen=listen, run=run_root, lasting=lasting)
+    def run_one(phase: Phase) -> None:
+        run_phase(_work(plan, place, phase, listen))
+        after.get(phase.name, lambda: None)()
+
+    return layers.Making(plan=plan, place=place, listen=listen, run=run_one, lasting=lasting)
 
 
-def _finish_tree(pouring: Pouring, lasting: ExitStack) -> Callable[[], Mapping[str, Path]]:
-    """Run the phases after root, and what the core does between them; what writes the disks.
+def _finish_tree(pouring: Pouring, making: layers.Making) -> Callable[[], Mapping[str, Path]]:
+    """Do what comes after the layers: boot loader, cleanup.d, tidying up; what writes the disks.
 
-    A disk that hooks want to see is there from block-device on, in the tree's place.
+    If hooks want to see the disk, more phases are left; from block-device on they see it.
     """
     plan, place, listen = pouring.plan, pouring.place, pouring.listen
-    os.environ["SOURCE_DATE_EPOCH"] = str(plan.epoch)
-    finish.lend_resolver(place.tree)
-    blocks, disk = EMPTY, None
-    for phase in PHASES[1:]:
-        run_phase(_work(plan, place, phase, listen, disk))
-        if phase.name == "post-root":
-            detach_below(place.tree)
-        elif phase.name == "block-device":
-            _write_fstab(plan, place.tree)
-            disk = lasting.enter_context(attach(pouring)) if plan.draft.attached else None
-        elif phase.name == "finalise":
-            blocks = _install_boot_loader(plan, place, listen)
+    disk = None
+    if plan.draft.attached:
+        disk = _on_the_disk(pouring, making)
+    blocks = _install_boot_loader(plan, place, listen)
+    run_phase(_work(plan, place, PHASES[-1], listen, disk))
     with stage(listen, "tidy"):
         detach_below(place.tree, keep=disk.points if disk else ())
         finish.return_resolver(place.tree)
         finish.tidy(place.tree)
         finish.clamp_times(place.tree, plan.epoch)
     return partial(disk.finish, blocks) if disk else partial(pour, pouring, blocks)
+
+
+def _on_the_disk(pouring: Pouring, making: layers.Making) -> Attached:
+    """Run the phases from post-root to finalise, with the disk in the tree's place at last."""
+    phases = {phase.name: phase for phase in PHASES}
+    for name in ("post-root", "block-device"):
+        making.run(phases[name])
+    disk = making.lasting.enter_context(attach(pouring))
+    for name in ("pre-finalise", "finalise"):
+        run_phase(_work(pouring.plan, pouring.place, phases[name], pouring.listen, disk))
+    return disk
 
 
 def _announce_disk(draft: Draft, place: Place) -> None:
