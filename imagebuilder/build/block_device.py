@@ -46,8 +46,7 @@ def create(given: Parameters) -> None:
         for placed in placed_mounts(disk, layouts):
             fs = placed.filesystem
             point = given.mount_base / fs.mount_point.lstrip("/")
-            point.mkdir(parents=True, exist_ok=True)
-            kernel.mount(str(devices[fs.base]), point, fs.type, options=mounted.options(fs.type))
+            _mount(devices[fs.base], point, fs.type)
             undo.callback(kernel.unmount, point)
         disk_state.write(given, disk_state.describe(disk, images, devices, given.mount_base))
         undo.pop_all()
@@ -128,6 +127,14 @@ def _write(disk: Disk, planned: Layout, image: Path) -> None:
         directory = Path(empty)
         directory.chmod(0o755)
         disk_file.write(planned, {fs.name: directory for fs in disk.filesystems}, image, run)
+
+
+def _mount(device: Path, point: Path, kind: str) -> None:
+    try:
+        point.mkdir(parents=True, exist_ok=True)
+        kernel.mount(str(device), point, kind, options=mounted.options(kind))
+    except OSError as error:
+        raise BuildError(f"cannot be mounted: {error.strerror}", where=str(point)) from error
 
 
 def _unmount(path: Path, point: str) -> None:
