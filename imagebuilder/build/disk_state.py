@@ -114,6 +114,24 @@ def write(given: Parameters, state: Mapping[str, Any]) -> None:
     (given.directory / "state.json").write_text(json.dumps(state))
 
 
+HELPER = """\
+import sys
+
+sys.path.insert(0, {home!r})
+
+from imagebuilder.cli.block_device import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def write_helper(library: Path) -> None:
+    """Write the program that hooks know as `$_LIB/dib-block-device.py`."""
+    library.mkdir(parents=True, exist_ok=True)
+    home = str(Path(__file__).parents[2])
+    (library / "dib-block-device.py").write_text(HELPER.format(home=home))
+
+
 def announce(file: Path, document: schema.Document, defaults: Defaults, tree: Path) -> Parameters:
     """Write what a build's hooks need to ask about its disk: parameters and configuration."""
     config = file.with_name("config.yaml")

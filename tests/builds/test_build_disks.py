@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,10 +135,10 @@ def test_layers_made_without_the_disk_are_not_taken_for_it(workshop: Workshop) -
 
 
 def test_dib_block_device_answers_hooks(workshop: Workshop) -> None:
-    program = "from imagebuilder.cli.start import dib_block_device; dib_block_device()"
+    program = "$TMP_HOOKS_PATH/imagebuilder/lib/dib-block-device.py"
     workshop.element("asks", {
         "pre-finalise.d/50-ask": (
-            "ask() { python3 -c '" + program + "' \"$@\"; }\n"
+            f"ask() {{ {sys.executable} " + program + ' "$@"; }\n'
             'for word in root-label root-fstype mount-points image-block-device; do\n'
             '    echo "$word=$(ask getval $word)"\n'
             "done\n"

@@ -3,6 +3,7 @@ from uuid import UUID
 import pytest
 
 from imagebuilder import schema
+from imagebuilder.disk import gpt
 from imagebuilder.disk.load import load
 from imagebuilder.disk.model import Defaults, Disk, Table
 from imagebuilder.errors import ConfigError
@@ -111,6 +112,11 @@ def test_mbr_types_are_hexadecimal_however_yaml_reads_them() -> None:
 def test_a_gpt_type_is_the_code_as_it_is_spelled() -> None:
     text = TREE.replace("type: EF00", "type: 0700")
     assert disk(text).partitionings[0].partitions[0].type == "0700"
+
+
+def test_a_gpt_type_can_have_the_mark_of_a_hexadecimal_number() -> None:
+    assert gpt.type_guid("0x4100") == gpt.type_guid("4100")
+    assert disk(TREE.replace("type: EF00", "type: '0x4100'")).partitionings[0].partitions
 
 
 def test_the_command_line_sets_the_size_of_sectors() -> None:
