@@ -36,6 +36,7 @@ JOBS: Mapping[str, tuple[str, ...]] = {
 }
 ANY_IMAGE = ("shell",)
 ELEMENTS: Mapping[str, tuple[str, ...]] = {
+    "block-device-efi-lvm": ("xfs",),
     "debian": ("debian",),
     "debian-minimal": ("debian",),
     "ubuntu": ("ubuntu",),
