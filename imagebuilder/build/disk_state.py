@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from imagebuilder import schema
 from imagebuilder.disk import entry, load
 from imagebuilder.disk.model import Defaults, Disk, Filesystem
@@ -136,7 +138,7 @@ def announce(file: Path, document: schema.Document, defaults: Defaults, tree: Pa
     """Write what a build's hooks need to ask about its disk: parameters and configuration."""
     config = file.with_name("config.yaml")
     file.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text(json.dumps(document.value))
+    config.write_text(yaml.serialize(document.node))  # as it is spelled: 0700 is a type
     given = {
         "config": str(config),
         "build-dir": str(file.parents[1]),

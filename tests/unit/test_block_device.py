@@ -172,7 +172,9 @@ def test_what_a_build_announces_can_be_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "block-device" / "params.yaml"
-    document = schema.parse(CONFIG, where="an element")
+    spelled = CONFIG.replace("size: 20MiB", "size: 20MiB\n        type: 0700")
+    document = schema.parse(spelled, where="an element")
     disk_state.announce(file, document, Defaults(image="web", root_label="mine"), tmp_path / "mnt")
     assert block_device.main(["--params", str(file), "getval", "root-label"]) == 0
     assert capsys.readouterr().out == "mine\n"
+    assert "type: 0700\n" in (tmp_path / "block-device" / "config.yaml").read_text()
