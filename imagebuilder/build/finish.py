@@ -45,8 +45,10 @@ def lend_resolver(tree: Path) -> None:
 
 def renew_resolver(tree: Path) -> None:
     """Make the file that a layer was lent the host's of today; a symlink stays."""
-    host = Path(RESOLV)
-    if host.is_file() and not paths.is_symlink_in(tree, RESOLV):
+    host, lent = Path(RESOLV), tree / RESOLV.lstrip("/")
+    if not host.is_file() or paths.is_symlink_in(tree, RESOLV):
+        return
+    if not lent.is_file() or lent.read_bytes() != host.read_bytes():
         paths.write_in(tree, RESOLV, host.read_bytes())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from imagebuilder import paths, registry
 from imagebuilder.boot.model import EMPTY, BootBlocks
-from imagebuilder.build import account, check, convert, disk_state, finish, layers, since
+from imagebuilder.build import account, check, convert, disk_state, finish, finished, layers, since
 from imagebuilder.build.attach import Attached, attach
 from imagebuilder.build.pour import Pouring, pour, stage
 from imagebuilder.build.prepare import settle
@@ -49,16 +50,37 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
         merged.write_packages(place.hooks, plan.packages)
         merged.write_package_maps(place.hooks, draft.elements)
         os.environ["SOURCE_DATE_EPOCH"] = str(plan.epoch)
-        making = _making(plan, place, listen, lasting)
-        layers.grow(layers.begin(making))
-        pouring = Pouring(plan=plan, place=place, run=run, listen=listen, lay=kept.lay)
-        write_disks = _finish_tree(pouring, making)
-        kept.look_at(place.tree)
-        artefacts = kept.artefacts = convert.outputs(pouring, write_disks)
+        tree = layers.begin(_making(plan, place, listen, lasting))
+        key = finished.identify(plan, layers.known_id(tree), tree.digests)
+        artefacts = finished.find(plan, key, listen)
+        if not artefacts:
+            layers.grow(tree)
+            key = finished.identify(plan, tree.id if tree.sure else "", tree.digests)
+            artefacts = finished.find(plan, key, listen)
+        kept.unchanged = bool(artefacts)
+        artefacts = kept.artefacts = artefacts or _finish(tree.making, kept)
     if not request.no_cache:
-        since.remember(plan)
-        prune(layers.store_of(plan, listen), limits(request.environment))
+        since.remember(plan, tree.digests)
+        _keep(plan, key, () if kept.unchanged else artefacts)
     return artefacts
+
+
+def _finish(making: layers.Making, kept: account.Account) -> tuple[Artefact, ...]:
+    """Make the outputs from the tree that the layers have left."""
+    place = making.place
+    pouring = Pouring(plan=making.plan, place=place, run=run, listen=kept.listen, lay=kept.lay)
+    write_disks = _finish_tree(pouring, making)
+    kept.look_at(place.tree)
+    return convert.outputs(pouring, write_disks)
+
+
+def _keep(plan: Plan, key: str, made: tuple[Artefact, ...]) -> None:
+    """Leave in the cache what the next build can use, within its limits."""
+    if key and made:
+        finished.keep(plan, key, made)
+    most = limits(plan.request.environment)
+    prune(layers.store_of(plan), most)
+    finished.store_of(plan.request).prune(most, time.time())
 
 
 def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> layers.Making:

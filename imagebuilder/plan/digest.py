@@ -31,7 +31,7 @@ STEPS = (  # phases whose effect is one layer, and the step's name
 )
 VOLATILE = re.compile(
     r"(TMPDIR|TMP_DIR|TMP_(BUILD|IMAGE)_DIR|TMP_(HOOKS|MOUNT)_PATH|HOME|PWD|OLDPWD|SHLVL|_|USER|LOGNAME|SHELL|TERM|COLORTERM|MAIL|LANG|PATH"
-    r"|(SSH|XDG|DBUS|SUDO|LS|LESS|GPG|PIP|VIRTUAL|PYTHON|PYTEST|CI|TMUX)(_\w+|OPEN|CLOSE)?"
+    r"|(SSH|XDG|DBUS|SUDO|LS|LESS|GPG|PIP|PYENV|VIRTUAL|PYTEST|CI|TMUX)(_\w+|OPEN|CLOSE)?|PYTHON\w*|COLUMNS|LINES"
     r"|\w+_proxy|\w+_PROXY|DISPLAY|EDITOR|PAGER|HOSTNAME|INVOCATION_ID|JOURNAL_STREAM"
     r"|ELEMENTS_PATH|IMAGE_ELEMENT_YAML|BASH_FUNC_get_image_element_array%%"
     r"|DIB_(QUIET|NO_TIMESTAMP|DEBUG_TRACE|NO_TMPFS|MIN_TMPFS|IMAGE_CACHE|LOCKFILES|OFFLINE"
@@ -98,8 +98,8 @@ def identify(previous: str, inputs: Mapping[str, str]) -> str:
     return sha256(json.dumps([previous, sorted(inputs.items())]).encode())
 
 
-def of_outputs(plan: Plan, previous: str) -> str:
-    """The id of what is written outside the tree, once the tree's own id is `previous`.
+def of_outputs(plan: Plan, tree: str, cleanup: Mapping[str, str]) -> str:
+    """The id of what is written outside the tree, from the tree's id and the inputs of cleanup.d.
 
     More counts here than for the tree: manifests record the caller's words and variables.
     """
@@ -107,13 +107,9 @@ def of_outputs(plan: Plan, previous: str) -> str:
     asked = {name: repr(getattr(request, name)) for name in request.__dataclass_fields__}
     for name in ("environment", "logfile", "no_cache", "refresh", "incremental", "offline"):
         asked.pop(name, None)
-    told = {
-        name: value
-        for name, value in plan.environment.items()
-        if name in ("DIB_ARGS", "DIB_ENV") or not VOLATILE.fullmatch(name)
-    }
+    told = {name: plan.environment.get(name, "") for name in ("DIB_ARGS", "DIB_ENV")}
     made = {"boot": " ".join(plan.boot_loaders), "disk": repr(plan.draft.disk)}
-    return identify(previous, asked | {f"variable {k}": v for k, v in told.items()} | made)
+    return identify(tree, {**asked, **told, **made, **cleanup})
 
 
 def refreshed(plan: Plan) -> str:

@@ -65,7 +65,7 @@ def drafted(tmp_path: Path) -> Drafted:
 def test_the_reason_is_told(drafted: Drafted, words: tuple[str, ...], why: str) -> None:
     draft = drafted(*words)
     assert draft.attached == why
-    text = show.text(make.finish(draft, draft.variables))
+    text = show.text(make.finish(draft, draft.variables), {})
     assert (f"attached: {why}" in text) == bool(why)
 
 
@@ -87,5 +87,5 @@ def test_a_thin_root_cannot_be_attached(drafted: Drafted) -> None:
 def test_the_plan_shows_volumes(drafted: Drafted) -> None:
     draft = drafted(DIB_BLOCK_DEVICE_CONFIG=THIN)
     plan = make.finish(draft, draft.variables)
-    assert "  volume group vg on pv\n    pool         100 MiB thin-pool\n" in show.text(plan)
-    assert '"group": "vg"' in show.as_json(plan)
+    assert "  volume group vg on pv\n    pool         100 MiB thin-pool\n" in show.text(plan, {})
+    assert '"group": "vg"' in show.as_json(plan, {})
