@@ -157,12 +157,12 @@ def placed_mounts(disk: Disk, layouts: Sequence[Layout]) -> list[Placed]:
 def parts(layout: Layout, image: Path) -> Iterator[tuple[str, Part]]:
     """The device, its partitions, and what has a filesystem and is none: logical volumes."""
     sector = layout.device.sector
-    yield layout.device.name, Part(file=image, sector=sector)
+    yield layout.device.name, Part(file=image, sector=sector, shown=True)
     named = {slot.name: (slot.offset, slot.size) for slot in layout.slots}
     placed = {p.filesystem.base: (p.offset, p.size) for p in layout.placed if not p.apart}
     for name, (offset, size) in (named | placed).items():
         if name != layout.device.name:
-            yield name, Part(file=image, offset=offset, size=size, sector=sector)
+            yield name, Part(file=image, offset=offset, size=size, sector=sector, shown=True)
 
 
 def _device_of(layouts: Sequence[Layout], base: str) -> str:

@@ -19,9 +19,11 @@ from pathlib import Path
 from imagebuilder.errors import ToolMissingError
 
 CONTROL = Path("/dev/loop-control")
-GET_FREE, CONFIGURE, GET_STATUS, CLEAR = 0x4C82, 0x4C0A, 0x4C05, 0x4C01  # linux/loop.h
+ADD, GET_FREE, CONFIGURE = 0x4C80, 0x4C82, 0x4C0A  # linux/loop.h
+GET_STATUS, CLEAR = 0x4C05, 0x4C01
 DISCARD = 0x1277  # linux/fs.h, BLKDISCARD
 AUTOCLEAR = 4
+SHOWN = 16
 TRIES = 64  # somebody else may be quicker to take a free device
 INFO = struct.Struct("=QQQQQIIII64s64s32sQQ")  # struct loop_info64
 CONFIG = struct.Struct(f"=II{INFO.size}s64x")  # struct loop_config
@@ -30,12 +32,17 @@ PROBE = 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A part of a file: `size` bytes from `offset` (0: all the rest), in sectors of `sector`."""
+    """A part of a file: `size` bytes from `offset` (0: all the rest), in sectors of `sector`.
+
+    `shown` to hooks: its device has a number of two digits if there is one. What GRUB's scripts
+    take for a file with a disk in it, which they put into the menu, is `/dev/loop[0-9]`.
+    """
 
     file: Path
     offset: int = 0
     size: int = 0
     sector: int = 512
+    shown: bool = False
 
 
 @contextmanager
@@ -103,8 +110,7 @@ def detach(device: Path) -> None:
 
 def _attach(part: Part, flags: int = AUTOCLEAR) -> tuple[int, Path]:
     try:
-        for _ in range(TRIES):
-            device = Path(f"/dev/loop{_free()}")
+        for device in _candidates(part):
             found = _configure(device, part, flags)
             if found is not None:
                 return found, device
@@ -117,10 +123,23 @@ def _attach(part: Part, flags: int = AUTOCLEAR) -> tuple[int, Path]:
     raise ToolMissingError("no loop device is free for long enough", where=str(CONTROL))
 
 
-def _free() -> int:
+def _candidates(part: Part) -> Iterator[Path]:
+    """Devices that are free, or were a moment ago."""
+    for number in range(SHOWN, SHOWN + TRIES) if part.shown else ():
+        device = Path(f"/dev/loop{number}")
+        if not Path(f"/sys/block/loop{number}/loop").exists():
+            with suppress(FileExistsError):
+                _control(ADD, number)
+            if device.exists():  # only where /dev is the kernel's own
+                yield device
+    for _ in range(TRIES):
+        yield Path(f"/dev/loop{_control(GET_FREE)}")
+
+
+def _control(request: int, number: int = 0) -> int:
     fd = os.open(CONTROL, os.O_RDWR | os.O_CLOEXEC)
     try:
-        return fcntl.ioctl(fd, GET_FREE)
+        return fcntl.ioctl(fd, request, number)
     finally:
         os.close(fd)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -98,6 +99,7 @@ def test_hooks_that_name_the_device_see_and_change_the_disk(workshop: Workshop) 
     assert said(done.stdout, "inside") == said(done.stdout, "point")[-1:] == [root]
     devices = [said(done.stdout, name)[0] for name in ("image0", "BSP", "ESP", "data", "root")]
     assert len({*devices}) == 5
+    assert not any(re.fullmatch(r"/dev/loop\d", device) for device in devices)
     image = workshop.directory / "out.raw"
     assert in_image(image, 4, "/finalised") == b"from finalise\n"
     assert in_image(image, 4, "/cleaned") == b"cleaned\n"
