@@ -89,8 +89,7 @@ def check(disk: Disk, why: str) -> None:
     if reason:
         raise ToolMissingError(
             f"the disk cannot be attached: {reason}",
-            where=why,
-            hint="leave the element out, or build as root on a host with loop devices",
+            hint=f"{why}; build as root on a host with loop devices",
         )
 
 

@@ -85,7 +85,7 @@ def _contents(disk: Disk, place: Place) -> Generator[dict[str, Path], None, None
         view.mkdir()
     for fs in disk.mounted:
         point = place.tree / fs.mount_point.lstrip("/")
-        point.mkdir(parents=True, exist_ok=True)
+        _make_point(point)
         kernel.mount(str(point), views[fs.name], flags=Mount.BIND)
         kernel.mount("", views[fs.name], flags=Mount.PRIVATE)  # a mask shows in one view only
     for outer, inner, below in _nested(disk):
@@ -96,6 +96,18 @@ def _contents(disk: Disk, place: Place) -> Generator[dict[str, Path], None, None
         yield views
     finally:
         detach_below(place.images)
+
+
+def _make_point(point: Path) -> None:
+    """Make a mount point that the tree lacks, of no time but the epoch's."""
+    if point.is_dir():
+        return
+    _make_point(point.parent)
+    status = point.parent.stat()
+    point.mkdir()
+    moment = int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
+    os.utime(point, (moment, moment))
+    os.utime(point.parent, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _nested(disk: Disk) -> Iterator[tuple[Filesystem, Filesystem, Path]]:

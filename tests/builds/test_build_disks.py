@@ -242,6 +242,20 @@ def test_a_build_onto_lvm_with_another_filesystem(workshop: Workshop, kind: str)
         inside(Command(("umount", str(point))))
 
 
+def test_equal_builds_onto_lvm_are_equal_bytes(workshop: Workshop) -> None:
+    """Mount points that no hook made are there too, and no time of day is in them."""
+    document = LVM.replace("TYPE", "ext4").replace("/srv,", "/srv/made/for/it,")
+    images = []
+    for name in ("one", "two"):
+        (workshop.directory / name).mkdir()
+        words = ("-n", "--no-cache", "-t", "raw", "-o", f"{name}/out", "tiny")
+        done = workshop.create(*words, DIB_BLOCK_DEVICE_CONFIG=document)
+        assert done.returncode == 0, done.stdout
+        images.append((workshop.directory / name / "out.raw").read_bytes())
+        time.sleep(1.1)
+    assert images[0] == images[1]
+
+
 def volume(image: Path, name: str) -> tuple[int, int]:
     """Offset and size of a volume in one piece, from the metadata on the disk."""
     with image.open("rb") as file:
