@@ -30,13 +30,14 @@ JOBS: Mapping[str, tuple[str, ...]] = {
     "build": ("shell", "tar", "debian", "ext4", "vfat", "qcow2"),
     "boot": ("boot", "uefi", "seed"),
     "test": (
-        *("shell", "tar", "debian", "ext4", "vfat", "xfs", "btrfs", "thin-pool", "qcow2"),
-        *("boot", "uefi", "seed", "test"),
+        *("shell", "tar", "download", "debian", "ext4", "vfat", "xfs", "btrfs", "thin-pool"),
+        *("qcow2", "boot", "uefi", "seed", "test"),
     ),
 }
 ANY_IMAGE = ("shell",)
 ELEMENTS: Mapping[str, tuple[str, ...]] = {
     "block-device-efi-lvm": ("xfs",),
+    "cache-url": ("download",),
     "debian": ("debian",),
     "debian-minimal": ("debian",),
     "ubuntu": ("ubuntu",),
@@ -95,6 +96,12 @@ TOOLS = (
         purpose="packs and unpacks trees",
         packages=_named("tar"),
         minimum="1.28",  # --sort
+    ),
+    Tool(
+        name="curl",
+        features=("download",),
+        purpose="downloads for hooks",
+        packages=_named("curl"),
     ),
     Tool(
         name="mmdebstrap",
@@ -225,6 +232,12 @@ TOOLS = (
         packages=_named("shellcheck", "ShellCheck"),
     ),
     Tool(name="git", features=("test",), purpose="tests", packages=_named("git")),
+    Tool(
+        name="gpg",
+        features=("test",),
+        purpose="tests of signatures",
+        packages=_named("gpg", "gnupg2", "gpg2"),
+    ),
     Tool(
         name="xz",
         features=("test",),

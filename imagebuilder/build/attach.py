@@ -17,10 +17,12 @@ from pathlib import Path
 from imagebuilder import process, registry
 from imagebuilder.boot.model import EMPTY, BootBlocks
 from imagebuilder.build import disk_state
-from imagebuilder.build.pour import Pouring, embed_boot, first_device, pour, stage
+from imagebuilder.build.pour import Pouring, embed_boot, first_device, poured, stage
+from imagebuilder.disk.image import Image
 from imagebuilder.disk.model import Disk, Layout, Placed
 from imagebuilder.errors import BuildError, ConfigError, ToolMissingError
 from imagebuilder.filesystems import mounted
+from imagebuilder.formats import assembled
 from imagebuilder.sandbox import kernel, loops
 from imagebuilder.sandbox.kernel import Mount
 from imagebuilder.sandbox.loops import Part
@@ -56,14 +58,15 @@ class Attached:
         tree = self.pouring.place.tree
         return tuple(tree / fs.mount_point.lstrip("/") for fs in self.pouring.disk.mounted)
 
-    def finish(self, blocks: BootBlocks) -> Mapping[str, Path]:
+    @contextmanager
+    def detached(self, blocks: BootBlocks) -> Generator[Mapping[str, Image], None, None]:
         """Write everything, detach, and give the images; raise BuildError if it is in use."""
         with stage(self.pouring.listen, "detach"):
             for placed in reversed(placed_mounts(self.pouring.disk, self.layouts)):
                 self._leave(placed)
             self.held.close()
             embed_boot(self.images[self.layouts[0].device.name], self.layouts[0], blocks)
-        return self.images
+        yield {name: Image(file=file) for name, file in self.images.items()}
 
     def _leave(self, placed: Placed) -> None:
         fs = placed.filesystem
@@ -71,7 +74,9 @@ class Attached:
         if not mounted.in_kernel(fs.type):
             loops.discard(self.devices[fs.base])
             image = self.images[_device_of(self.layouts, fs.base)]
-            registry.find("filesystems", fs.type).make(placed, point, image, self.pouring.run)
+            module = registry.find("filesystems", fs.type)
+            elsewhere = module.make(placed, point, image, self.pouring.run) or ()
+            assembled.whole(Image(file=image, borrowed=tuple(sorted(elsewhere))))
         elif fs.type not in NOT_TRIMMED:
             with suppress(OSError):  # a device that cannot discard
                 kernel.trim(point)
@@ -102,7 +107,8 @@ def attach(pouring: Pouring) -> Generator[Attached, None, None]:
         layouts.append(layout)
         pouring.lay(layout)
 
-    images = pour(replace(pouring, lay=lay), EMPTY)
+    with poured(replace(pouring, lay=lay), EMPTY, whole=True) as made:
+        images = {name: image.file for name, image in made.items()}
     with ExitStack() as held, stage(pouring.listen, "attach"):
         devices = {
             name: held.enter_context(loops.attached(part))
@@ -122,10 +128,10 @@ def attach(pouring: Pouring) -> Generator[Attached, None, None]:
 
 def _mount(pouring: Pouring, layouts: Sequence[Layout], devices: Mapping[str, Path]) -> None:
     place = pouring.place
-    poured = place.images / "tree"
-    poured.mkdir()
-    kernel.mount(str(place.tree), poured, flags=Mount.BIND)
-    kernel.mount("", poured, flags=Mount.PRIVATE)  # what is mounted on the tree stays off it
+    below = place.images / "tree"
+    below.mkdir()
+    kernel.mount(str(place.tree), below, flags=Mount.BIND)
+    kernel.mount("", below, flags=Mount.PRIVATE)  # what is mounted on the tree stays off it
     for placed in placed_mounts(pouring.disk, layouts):
         fs = placed.filesystem
         point = place.tree / fs.mount_point.lstrip("/")
@@ -134,9 +140,9 @@ def _mount(pouring: Pouring, layouts: Sequence[Layout], devices: Mapping[str, Pa
             kernel.mount(str(devices[fs.base]), point, fs.type, options=options)
         else:
             kernel.mount("tmpfs", point, "tmpfs", options="mode=755")
-            process.run(mounted.copy(poured / fs.mount_point.lstrip("/"), point))
-    kernel.unmount(poured)
-    poured.rmdir()
+            process.run(mounted.copy(below / fs.mount_point.lstrip("/"), point))
+    kernel.unmount(below)
+    below.rmdir()
 
 
 def placed_mounts(disk: Disk, layouts: Sequence[Layout]) -> list[Placed]:

@@ -22,7 +22,7 @@ def before(draft: Draft) -> None:
     wanted = outputs(draft.request, epoch=0)
     for output in wanted:
         place.check(output)
-    poured = any(registry.find("formats", o.format).SOURCE is Source.DISK for o in wanted)
+    poured = any(registry.find("formats", o.format).SOURCE is not Source.TREE for o in wanted)
     filesystems = draft.disk.filesystems if poured else ()
     modules = {fs.type: registry.find("filesystems", fs.type) for fs in filesystems}
     pools = ["thin-pool"] if any(v.kind is Kind.THIN_POOL for v in draft.disk.volumes) else []

@@ -7,29 +7,38 @@ from pathlib import Path
 
 from imagebuilder import registry
 from imagebuilder.build import apart
+from imagebuilder.disk.image import Borrowed, Image
 from imagebuilder.disk.model import Layout, Placed
+from imagebuilder.formats import assembled
 from imagebuilder.process import Runner
 
 
-def write(planned: Layout, contents: Mapping[str, Path], image: Path, run: Runner) -> None:
+def write(planned: Layout, contents: Mapping[str, Path], image: Path, run: Runner) -> Image:
     """Write the disk; `contents` are the trees that go into its filesystems, by name."""
     with image.open("wb") as file:
         file.truncate(planned.size)
+    borrowed: list[Borrowed] = []
     files: dict[str, Path] = {}  # of thin volumes
     for placed in planned.placed:
         fs = placed.filesystem
         target = _apart(placed, image) if placed.apart else image
-        registry.find("filesystems", fs.type).make(placed, contents[fs.name], target, run)
-        if placed.pieces:
+        module = registry.find("filesystems", fs.type)
+        elsewhere = module.make(placed, contents[fs.name], target, run) or ()
+        if not placed.apart:
+            borrowed += elsewhere
+            continue
+        assembled.whole(Image(file=target, borrowed=tuple(sorted(elsewhere))))
+        if placed.pool:
+            files[fs.base] = target
+        else:
             apart.scatter(target, placed.pieces, image)
             target.unlink()
-        elif placed.pool:
-            files[fs.base] = target
     for pool in planned.pools:
         apart.fill_pool(pool, files, image, run)
     for made in files.values():
         made.unlink()
     lay(image, planned.pieces)
+    return Image(file=image, borrowed=tuple(sorted(borrowed)))
 
 
 def lay(image: Path, pieces: Iterable[tuple[int, bytes]]) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -14,10 +14,12 @@ from imagebuilder import registry
 from imagebuilder.boot.grub_bios import embed
 from imagebuilder.boot.model import BootBlocks
 from imagebuilder.build.disk_file import lay, write
+from imagebuilder.disk.image import Image
 from imagebuilder.disk.layout import Demand, image_size, layout
 from imagebuilder.disk.model import Device, Disk, Filesystem, Layout
 from imagebuilder.events import Finished, Listener, Said, Started, Step
 from imagebuilder.filesystems.measure import Measured, measure
+from imagebuilder.formats import assembled
 from imagebuilder.hooks.place import Place
 from imagebuilder.plan.model import Plan
 from imagebuilder.process import Runner
@@ -55,23 +57,36 @@ def stage(listen: Listener, name: str) -> Generator[None, None, None]:
         listen(Finished(step, status, time.monotonic() - begun))
 
 
-def pour(pouring: Pouring, blocks: BootBlocks) -> Mapping[str, Path]:
-    """Write every device's image; the name of each, and its file."""
-    with stage(pouring.listen, "pour"):
-        disk, place = pouring.disk, pouring.place
-        with _contents(disk, place) as contents:
-            measured = {name: measure(tree) for name, tree in contents.items()}
-            _report_losses(pouring, measured)
-            demand = _demand(pouring, measured)
-            layouts = [
-                layout(disk, device, image_size(disk, device, demand), demand.needed)
-                for device in disk.devices
-            ]
-            for each in layouts:
-                pouring.lay(each)
+@contextmanager
+def poured(
+    pouring: Pouring, blocks: BootBlocks, *, whole: bool
+) -> Generator[Mapping[str, Image], None, None]:
+    """Every device's image by its name, to be read in the context; in one file if `whole`."""
+    disk, place = pouring.disk, pouring.place
+    with ExitStack() as stack:
+        with stage(pouring.listen, "pour"):
+            contents = stack.enter_context(_contents(disk, place))
+            layouts = _layouts(pouring, contents)
             images = {each.device.name: _write(pouring, each, contents) for each in layouts}
-        embed_boot(images[layouts[0].device.name], layouts[0], blocks)
-    return images
+            embed_boot(images[layouts[0].device.name].file, layouts[0], blocks)
+            if whole:
+                images = {name: _filled(image) for name, image in images.items()}
+        yield images
+
+
+def _layouts(pouring: Pouring, contents: Mapping[str, Path]) -> list[Layout]:
+    """Where everything goes on each device."""
+    disk = pouring.disk
+    measured = {name: measure(tree) for name, tree in contents.items()}
+    _report_losses(pouring, measured)
+    demand = _demand(pouring, measured)
+    layouts = [
+        layout(disk, device, image_size(disk, device, demand), demand.needed)
+        for device in disk.devices
+    ]
+    for each in layouts:
+        pouring.lay(each)
+    return layouts
 
 
 @contextmanager
@@ -143,10 +158,13 @@ def _demand(pouring: Pouring, measured: Mapping[str, Measured]) -> Demand:
     )
 
 
-def _write(pouring: Pouring, planned: Layout, contents: Mapping[str, Path]) -> Path:
+def _write(pouring: Pouring, planned: Layout, contents: Mapping[str, Path]) -> Image:
     image = pouring.place.images / f"{planned.device.name}.raw"
-    write(planned, contents, image, pouring.run)
-    return image
+    return write(planned, contents, image, pouring.run)
+
+
+def _filled(image: Image) -> Image:
+    return Image(file=assembled.whole(image))
 
 
 def embed_boot(image: Path, planned: Layout, blocks: BootBlocks) -> None:

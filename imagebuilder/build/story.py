@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 from imagebuilder import paths, registry
 from imagebuilder.boot.model import EMPTY, BootBlocks
-from imagebuilder.build import account, check, convert, disk_state, finish, finished, layers, since
+from imagebuilder.build import (
+    account,
+    check,
+    convert,
+    disk_state,
+    downloads,
+    finish,
+    finished,
+    layers,
+    since,
+)
 from imagebuilder.build.attach import Attached, attach
-from imagebuilder.build.pour import Pouring, pour, stage
+from imagebuilder.build.pour import Pouring, poured, stage
 from imagebuilder.build.prepare import settle
 from imagebuilder.build.scratch import scratch
+from imagebuilder.cache import bound
 from imagebuilder.cache.model import limits
-from imagebuilder.cache.prune import prune
 from imagebuilder.disk.fstab import fstab
 from imagebuilder.element.model import PHASES, Phase
 from imagebuilder.errors import ConfigError
@@ -28,7 +37,7 @@ from imagebuilder.hooks.phase import Work, run_phase
 from imagebuilder.hooks.place import Place
 from imagebuilder.options import Request
 from imagebuilder.plan import make
-from imagebuilder.plan.model import Draft, Plan
+from imagebuilder.plan.model import Plan
 from imagebuilder.process import run
 from imagebuilder.sandbox.isolate import detach_below, isolate
 from imagebuilder.sandbox.model import Sandbox
@@ -46,10 +55,9 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
         plan = settle(draft, place, listen)
         for warning in plan.warnings:
             listen(Said(warning, warning=True))
-        _announce_disk(draft, place)
-        merged.write_packages(place.hooks, plan.packages)
-        merged.write_package_maps(place.hooks, draft.elements)
+        _tell_hooks(plan, place)
         os.environ["SOURCE_DATE_EPOCH"] = str(plan.epoch)
+        lasting.enter_context(downloads.lent(request, place, listen))
         tree = layers.begin(_making(plan, place, listen, lasting))
         key = finished.identify(plan, layers.known_id(tree), tree.digests)
         artefacts = finished.find(plan, key, listen)
@@ -62,6 +70,7 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
     if not request.no_cache:
         since.remember(plan, tree.digests)
         _keep(plan, key, () if kept.unchanged else artefacts)
+    _prune(plan)
     return artefacts
 
 
@@ -75,11 +84,15 @@ def _finish(making: layers.Making, kept: account.Account) -> tuple[Artefact, ...
 
 
 def _keep(plan: Plan, key: str, made: tuple[Artefact, ...]) -> None:
-    """Leave in the cache what the next build can use, within its limits."""
+    """Leave in the cache what the next build can use."""
     if key and made:
         finished.keep(plan, key, made)
+
+
+def _prune(plan: Plan) -> None:
+    """Keep the caches within their limits."""
     most = limits(plan.request.environment)
-    prune(layers.store_of(plan), most)
+    bound.prune(layers.store_of(plan), downloads.store_of(plan.request), most)
     finished.store_of(plan.request).prune(most, time.time())
 
 
@@ -92,12 +105,13 @@ def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> l
 
     def run_one(phase: Phase) -> None:
         run_phase(_work(plan, place, phase, listen))
+        downloads.collect(plan.request, place, listen)
         after.get(phase.name, lambda: None)()
 
     return layers.Making(plan=plan, place=place, listen=listen, run=run_one, lasting=lasting)
 
 
-def _finish_tree(pouring: Pouring, making: layers.Making) -> Callable[[], Mapping[str, Path]]:
+def _finish_tree(pouring: Pouring, making: layers.Making) -> convert.Disks:
     """Do what comes after the layers: boot loader, cleanup.d, tidying up; what writes the disks.
 
     If hooks want to see the disk, more phases are left; from block-device on they see it.
@@ -113,7 +127,10 @@ def _finish_tree(pouring: Pouring, making: layers.Making) -> Callable[[], Mappin
         finish.return_resolver(place.tree)
         finish.tidy(place.tree)
         finish.clamp_times(place.tree, plan.epoch)
-    return partial(disk.finish, blocks) if disk else partial(pour, pouring, blocks)
+    if disk:
+        attached = disk
+        return lambda _: attached.detached(blocks)
+    return lambda whole: poured(pouring, blocks, whole=whole)
 
 
 def _on_the_disk(pouring: Pouring, making: layers.Making) -> Attached:
@@ -124,10 +141,14 @@ def _on_the_disk(pouring: Pouring, making: layers.Making) -> Attached:
     disk = making.lasting.enter_context(attach(pouring))
     for name in ("pre-finalise", "finalise"):
         run_phase(_work(pouring.plan, pouring.place, phases[name], pouring.listen, disk))
+        downloads.collect(pouring.plan.request, pouring.place, pouring.listen)
     return disk
 
 
-def _announce_disk(draft: Draft, place: Place) -> None:
+def _tell_hooks(plan: Plan, place: Place) -> None:
+    """Write what hooks, and the programs that they call, need to know."""
+    draft = plan.draft
+    merged.write(place.hooks, plan.packages, draft.elements)
     document = make.block_device(draft.request, draft.elements)
     defaults = make.defaults(draft.request)
     disk_state.announce(place.disk_parameters, document, defaults, place.tree)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from imagebuilder.disk.image import Borrowed
 from imagebuilder.disk.model import Filesystem, Placed
 from imagebuilder.errors import CommandError, SpaceError
 from imagebuilder.filesystems import mounted
@@ -24,11 +25,11 @@ CHECKSUM = 4  # bytes for each block
 FULL = ("No space left on device", "no space", "unable to allocate", "ENOSPC")
 
 
-def make(placed: Placed, tree: Path, image: Path, run: Runner) -> None:
+def make(placed: Placed, tree: Path, image: Path, run: Runner) -> tuple[Borrowed, ...]:
     """Write a filesystem with the content of `tree` into `image`; raise SpaceError if too small."""
     if not mounted.obstacle(placed.filesystem.type):
         mounted.fill(placed, tree, image, lambda device: mkfs(placed, device), run)
-        return
+        return ()
     apart = image.with_name(f"{image.name}.{placed.filesystem.name}")
     with apart.open("wb") as file:
         file.truncate(placed.size)
@@ -45,6 +46,7 @@ def make(placed: Placed, tree: Path, image: Path, run: Runner) -> None:
         raise
     finally:
         apart.unlink()
+    return ()
 
 
 def mkfs(placed: Placed, target: Path, tree: Path | None = None) -> Command:

@@ -10,6 +10,7 @@ import os
 import re
 from pathlib import Path
 
+from imagebuilder.disk.image import Borrowed
 from imagebuilder.disk.model import Filesystem, Placed
 from imagebuilder.filesystems import mounted
 from imagebuilder.filesystems.measure import OUT_OF_RANGE, Loss, Measured
@@ -36,10 +37,11 @@ def check(filesystem: Filesystem) -> None:
     mounted.check(filesystem.type)
 
 
-def make(placed: Placed, tree: Path, image: Path, run: Runner) -> None:
+def make(placed: Placed, tree: Path, image: Path, run: Runner) -> tuple[Borrowed, ...]:
     """Write a filesystem with the content of `tree` into `image`; raise SpaceError if too small."""
     release = _release(run(Command(("mkfs.xfs", "-V"))).output)
     mounted.fill(placed, tree, image, lambda device: mkfs(placed, device, release), run)
+    return ()
 
 
 def mkfs(placed: Placed, device: Path, release: tuple[int, ...]) -> Command:

@@ -14,11 +14,13 @@ import pytest
 
 from imagebuilder import schema
 from imagebuilder.build import apart
+from imagebuilder.disk.image import Image
 from imagebuilder.disk.layout import layout, smallest
 from imagebuilder.disk.load import load
 from imagebuilder.disk.model import Defaults, Disk, Layout, Placed
 from imagebuilder.errors import SpaceError
 from imagebuilder.filesystems import ext, mounted
+from imagebuilder.formats import assembled
 from imagebuilder.process import Command, find, run
 from imagebuilder.sandbox import loops
 from imagebuilder.sizes import Size
@@ -109,7 +111,8 @@ def poured(text: str, directory: Path, tree: Path) -> tuple[Disk, Layout, Path, 
         if placed.apart:
             with target.open("wb") as file:
                 file.truncate(placed.size)
-        ext.make(placed, tree, target, run)
+        elsewhere = ext.make(placed, tree, target, run)
+        assembled.whole(Image(file=target, borrowed=tuple(sorted(elsewhere))))
         if placed.pieces:
             apart.scatter(target, placed.pieces, image)
         elif placed.pool:
