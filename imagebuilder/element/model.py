@@ -66,7 +66,7 @@ class Element:
     tags: tuple[str, ...] = ()
     early_packages: bool = False  # its package lists may join the bootstrap's transaction
     attached_disk: bool = False  # its last hooks need the disk as block devices
-    cacheable: bool = False  # its root.d follows from its files, variables and fingerprint.d
+    cacheable: bool = False  # its hooks follow from files, tree, variables and fingerprint.d
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
