@@ -91,6 +91,8 @@ OPTIONS = (
            "how elements install software by default (default: source)"),
     Option("hook_timeout", "", "hook-timeout", Kind.NUMBER, "SECONDS",
            "IMAGEBUILDER_HOOK_TIMEOUT", "end a hook that takes longer (default: none does)"),
+    Option("attached", "", "attached", Kind.FLAG, "", "IMAGEBUILDER_ATTACHED",
+           "have the disk as block devices in pre-finalise.d, finalise.d and cleanup.d"),
     Option("logfile", "", "logfile", Kind.TEXT, "FILE", "",
            "append the log to this file, and be quiet on standard output"),
     Option("help", "h", "help", Kind.FLAG, "", "", "show this help and exit"),
@@ -134,6 +136,7 @@ class Request:
     root_type: str = "ext4"
     install_type: str = ""
     hook_timeout: int = 0
+    attached: bool = False
     logfile: str = ""
     words: tuple[str, ...] = ()  # the command line as it was given
     help: bool = False

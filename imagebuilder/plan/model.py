@@ -21,6 +21,7 @@ class Draft:
     disk: Disk
     disk_source: str  # the file or variable that the block-device document is from
     variables: Mapping[str, str]  # what every hook's environment starts from
+    attached: str = ""  # why the last phases have the disk as block devices; empty: they do not
     warnings: tuple[str, ...] = ()
 
 

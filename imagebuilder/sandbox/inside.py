@@ -18,7 +18,7 @@ from pathlib import Path
 
 from imagebuilder.sandbox import kernel, wire
 from imagebuilder.sandbox.kernel import Mount, Namespace
-from imagebuilder.sandbox.model import Bind, Sandbox
+from imagebuilder.sandbox.model import Sandbox
 from imagebuilder.sandbox.wire import Exited, Kind, Request
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -62,7 +62,7 @@ def _serve(sandbox: Sandbox, channel: socket.socket) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         kernel.set_hostname("localhost")
-        _host_view() if sandbox.root is None else _root_view(sandbox.root, sandbox.binds)
+        _host_view() if sandbox.root is None else _root_view(sandbox.root, sandbox)
         wire.send(channel, Kind.READY, b"")
         while (frame := wire.receive(channel)) is not None:
             request = Request(**json.loads(frame[1]))
@@ -192,7 +192,7 @@ def _host_view() -> None:
     kernel.mount("proc", "/proc", "proc", QUIET | Mount.NO_EXEC)
 
 
-def _root_view(root: Path, binds: tuple[Bind, ...]) -> None:
+def _root_view(root: Path, sandbox: Sandbox) -> None:
     """Make `root` the root, with kernel filesystems of its own."""
     kernel.mount("", "/", flags=Mount.PRIVATE | Mount.RECURSIVE)
     kernel.mount(str(root), root, flags=Mount.BIND | Mount.RECURSIVE)
@@ -200,10 +200,10 @@ def _root_view(root: Path, binds: tuple[Bind, ...]) -> None:
         _directory(root / name)
     kernel.mount("proc", root / "proc", "proc", QUIET | Mount.NO_EXEC)
     _sys(root / "sys")
-    _dev(root / "dev")
+    _dev(root / "dev", (*DEVICES, *sandbox.devices))
     kernel.mount("tmpfs", root / "run", "tmpfs", QUIET, "mode=755")
     _directory(root / "run/lock", 0o1777)
-    for bind in binds:
+    for bind in sandbox.binds:
         kernel.bind(bind.source, root / bind.target.lstrip("/"), writable=bind.writable)
     os.chdir(root)
     kernel.pivot_root()
@@ -217,9 +217,9 @@ def _sys(target: Path) -> None:
         kernel.mount("/sys", target, flags=Mount.BIND | Mount.RECURSIVE)
 
 
-def _dev(target: Path) -> None:
+def _dev(target: Path, names: tuple[str, ...]) -> None:
     kernel.mount("tmpfs", target, "tmpfs", Mount.NO_SUID, "mode=755,size=1m")
-    for name in DEVICES:
+    for name in names:
         (target / name).touch()
         kernel.mount(f"/dev/{name}", target / name, flags=Mount.BIND)
     for name in ("pts", "shm"):
