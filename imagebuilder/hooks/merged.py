@@ -12,6 +12,9 @@ from imagebuilder.element.model import Element, HooksTree, PackageChange
 from imagebuilder.errors import ConfigError
 
 DATA = "imagebuilder"
+LIBRARY = f"{DATA}/lib"
+OWN_LIBRARY = Path(__file__).parents[1] / "lib"
+RUN_PARTS = "dib-run-parts"
 
 
 def copy(tree: HooksTree, to: Path) -> None:
@@ -23,6 +26,12 @@ def copy(tree: HooksTree, to: Path) -> None:
             shutil.copy2(source, target, follow_symlinks=False)
         except OSError as error:
             raise ConfigError(f"cannot be read: {error.strerror}", where=str(source)) from error
+
+
+def write_library(to: Path) -> None:
+    """Write what hooks find as `$_LIB`, and the program that runs directories of hooks."""
+    shutil.copytree(OWN_LIBRARY, to / LIBRARY)
+    shutil.copy2(OWN_LIBRARY / RUN_PARTS, to / RUN_PARTS)
 
 
 def write_packages(to: Path, changes: Mapping[str, PackageChange]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
 from collections import deque
 from collections.abc import Generator, Mapping
@@ -14,6 +15,7 @@ from imagebuilder.element import environment, merge
 from imagebuilder.element.model import HooksTree, Phase, Where
 from imagebuilder.errors import HookError
 from imagebuilder.events import Finished, Line, Listener, Started, Step, Ticked
+from imagebuilder.hooks.merged import LIBRARY
 from imagebuilder.hooks.place import Place
 from imagebuilder.process import PATH, Command
 from imagebuilder.sandbox.model import Bind, Sandbox
@@ -26,6 +28,7 @@ LAST_LINES = 12
 LONGEST_LINE = 1 << 16
 NOT_IN_TARGET = ("TMPDIR", "VIRTUAL_ENV")
 SEES_TARGET_ROOT = ("root", "cleanup")
+SEES_KERNEL_FILESYSTEMS = ("extra-data", "post-root", "pre-finalise", "cleanup")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +104,7 @@ def run_phase(work: Work) -> None:
 @contextmanager
 def _entered(work: Work) -> Generator[Session, None, None]:
     if not work.inside:
-        with enter(Sandbox(deadline=work.deadline)) as session:
+        with enter(_on_the_host(work)) as session:
             yield session
         return
     point = work.place.tree / IN_TARGET
@@ -110,6 +113,12 @@ def _entered(work: Work) -> Generator[Session, None, None]:
     with enter(Sandbox(root=work.place.tree, binds=binds, deadline=work.deadline)) as session:
         yield session
     point.rmdir()
+
+
+def _on_the_host(work: Work) -> Sandbox:
+    """Hooks that see a whole tree may `chroot` into it, and so it has kernel filesystems."""
+    tree = work.place.tree if work.phase.name in SEES_KERNEL_FILESYSTEMS else None
+    return Sandbox(furnish=tree, deadline=work.deadline)
 
 
 @contextmanager
@@ -145,14 +154,21 @@ def _settle(session: Session, work: Work) -> dict[str, str]:
 
 
 def _variables(work: Work) -> dict[str, str]:
-    given = {**work.variables, **work.place.variables()}
+    library = work.hooks / LIBRARY
+    given = {
+        "DIB_PYTHON_EXEC": sys.executable,
+        **work.variables,
+        **work.place.variables(),
+        "_LIB": str(library),
+    }
     if work.phase.name in SEES_TARGET_ROOT:
         given["TARGET_ROOT"] = str(work.place.tree)
     if work.inside:
         given = {key: value for key, value in given.items() if key not in NOT_IN_TARGET}
-        return {**given, "HOME": "/root", "PATH": PATH}
-    missing = [part for part in PATH.split(":") if part not in given.get("PATH", "").split(":")]
-    return {**given, "PATH": ":".join([*filter(None, [given.get("PATH")]), *missing])}
+        return {**given, "HOME": "/root", "PATH": f"{PATH}:{library / 'bin'}"}
+    known = [part for part in given.get("PATH", "").split(":") if part]
+    missing = [part for part in PATH.split(":") if part not in known]
+    return {**given, "PATH": ":".join([str(library / "bin"), *known, *missing])}
 
 
 def _run(session: Session, work: Work, step: Step, command: Command) -> None:

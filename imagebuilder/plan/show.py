@@ -26,7 +26,7 @@ def text(plan: Plan) -> str:
         f"boot       {', '.join(plan.boot_loaders) or 'no boot loader'}",
         f"disk       from {plan.draft.disk_source}",
         *(f"  {line}" for line in _disk_lines(plan)),
-        f"outputs    {', '.join(str(output.path) for output in plan.outputs)}",
+        f"outputs    {', '.join(str(output.path) for output in plan.outputs) or 'what hooks make'}",
         *(f"warning: {warning}" for warning in plan.warnings),
     ]
     return redact("\n".join(lines), plan.secrets)
