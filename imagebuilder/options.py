@@ -159,14 +159,14 @@ def parse(
         return Request(help=bool(values.get("help")), version=bool(values.get("version")))
     names = [*environment.get("IMAGE_ELEMENT", "").split(), *" ".join(elements).split()]
     arch = str(values.pop("arch", "")) or host_arch()
-    elements = implied(names, arch=arch, base=not values.get("no_base"))
+    chosen = implied(names, arch=arch, base=not values.get("no_base"))
     maker = (values.get("ramdisk_element") or "ramdisk",) if ramdisk else ()
     return Request(
         **values,
         arch=arch,
         root_type=environment.get("FS_TYPE") or "ext4",
         ramdisk=ramdisk,
-        elements=tuple(dict.fromkeys((*maker, *elements))),
+        elements=tuple(dict.fromkeys((*maker, *chosen))),
         words=tuple(words),
         environment=dict(environment),
     )

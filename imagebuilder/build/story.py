@@ -43,6 +43,9 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             listen(Said(warning, warning=True))
         merged.write_packages(place.hooks, plan.packages)
         merged.write_package_maps(place.hooks, draft.elements)
+        merged.write_service_map(
+            place.hooks, draft.elements, plan.environment.get("DISTRO_NAME", "")
+        )
         with ExitStack() as lasting:
             making = _making(plan, place, listen, lasting)
             with base.root_tree(making):

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from imagebuilder.element import pkgmap
+from imagebuilder.element import pkgmap, svcmap
 from imagebuilder.element.model import Element, HooksTree, PackageChange
 from imagebuilder.errors import ConfigError
 
@@ -53,6 +53,12 @@ def write_package_maps(to: Path, elements: tuple[Element, ...]) -> None:
         if source.is_file():
             flat = pkgmap.flatten(pkgmap.load(source))
             _write_lines(to / DATA / "pkg-map" / element.name, tuple(flat.splitlines()))
+
+
+def write_service_map(to: Path, elements: tuple[Element, ...], distribution: str) -> None:
+    """Write all elements' svc-map as lines `service: name`, which are YAML as well."""
+    services = svcmap.merge(elements, distribution)
+    _write_lines(to / DATA / "svc-map", tuple(f"{key}: {name}" for key, name in services.items()))
 
 
 def _write_lines(path: Path, lines: tuple[str, ...]) -> None:
