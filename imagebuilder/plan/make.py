@@ -64,6 +64,7 @@ def draft(request: Request) -> Draft:
 def finish(draft: Draft, environment: Mapping[str, str]) -> Plan:
     """The plan, once `environment` is known: what `environment.d` made of the variables."""
     request = draft.request
+    element_environment.check_required(draft.elements, environment)
     changes = packages.requests(draft.elements, environment)
     plugins = registry.names("boot")
     return Plan(
