@@ -93,8 +93,9 @@ def test_many_elements_write_their_settings(workshop: Workshop) -> None:
     dropin = texts["etc/systemd/system/tpm2-abrmd.service.d/50-tpm-emulator.conf"]
     assert "--tcti=swtpm:host=127.0.0.1,port=2321" in dropin
     assert texts["usr/local/bin/dib-run-parts"].startswith("#!/bin/bash")
-    assert {"systemctl enable fail2ban.service", "systemctl enable unattended-upgrades.service",
-            "systemctl enable tpm_server.service tpm2-abrmd.service"} <= set(image.called)  # fmt: skip
+    units = ("fail2ban.service", "unattended-upgrades.service",
+             "tpm_server.service tpm2-abrmd.service")  # fmt: skip
+    assert {f"systemctl enable {unit}" for unit in units} <= set(image.called)
     installed = " ".join(line for line in image.called if line.startswith("install-packages"))
     assert {"fail2ban", "swtpm", "tpm2-tools"} <= set(installed.split())
 

@@ -88,8 +88,8 @@ def test_the_libraries_can_be_sourced_on_both_sides(workshop: Workshop) -> None:
     source = "".join(f'. "$_LIB/{name}"\n' for name in names)
     functions = (
         "die run_d run_in_target generate_hooks unmount_dir finish_image save_image tmpfs_check"
-        " check_break mk_build_dir kill_chroot_processes mount_proc_dev_sys do_extra_package_install"
-        " select_boot_kernel_initrd find_kernel_version populate_lib"
+        " check_break mk_build_dir kill_chroot_processes mount_proc_dev_sys"
+        " do_extra_package_install select_boot_kernel_initrd find_kernel_version populate_lib"
     )
     check = f"set -o pipefail\n{source}declare -F {functions} >/dev/null\n"
     workshop.element("libraries", {
@@ -110,8 +110,8 @@ def test_functions_that_hooks_call_do_what_they_say(workshop: Workshop) -> None:
             '. "$_LIB/common-functions"; . "$_LIB/img-functions"\n'
             "run_d own-phase\n"
             "run_in_target 'echo $HOME $PATH >/in-target; : >/dev/null'\n"
-            "mkdir $TMP_MOUNT_PATH/m; mount -t tmpfs x $TMP_MOUNT_PATH/m; unmount_dir $TMP_MOUNT_PATH/m/..\n"
-            "touch $TMP_MOUNT_PATH/m/not-lost\n"
+            "m=$TMP_MOUNT_PATH/m; mkdir $m; mount -t tmpfs x $m; unmount_dir $m/..\n"
+            "touch $m/not-lost\n"
             "OVERWRITE_OLD_IMAGE=0 OUT_IMAGE_PATH=$TMP_BUILD_DIR/made\n"
             "echo new >$OUT_IMAGE_PATH; echo old >side.img\n"
             "DIB_CHECKSUM=1 save_image side.img\n"
@@ -285,8 +285,9 @@ def test_a_get_pip_of_the_users_is_run(workshop: Workshop) -> None:
     workshop.element("pythons", {
         "element-deps": "pip-and-virtualenv\n",
         "root.d/50-python": (
-            "printf '#!/bin/bash\\necho $* >>/ran; [ -f $1 ] && cat $1 >>/ran; true\\n' >$TARGET_ROOT/usr/bin/python3\n"
-            "chmod +x $TARGET_ROOT/usr/bin/python3\ntouch $TARGET_ROOT/-m\n"
+            "python=$TARGET_ROOT/usr/bin/python3\n"
+            "printf '#!/bin/bash\\necho $* >>/ran; [ ! -f $1 ] || cat $1 >>/ran\\n' >$python\n"
+            "chmod +x $python\n"
         ),
     })  # fmt: skip
     image = build(workshop, "pythons", DIB_INSTALLTYPE_pip_and_virtualenv="source",
@@ -352,9 +353,14 @@ def test_apt_gets_the_builders_files(workshop: Workshop) -> None:
     ssh = workshop.directory / ".ssh"
     ssh.mkdir()
     (ssh / "authorized_keys").write_text("ssh-ed25519 AAAA me\n")
-    workshop.element("apt", {
-        "root.d/50": "d=$TARGET_ROOT/etc/apt/sources.list.d; mkdir -p $d; touch $d/debian.sources\n"
-    })
+    workshop.element(
+        "apt",
+        {
+            "root.d/50": (
+                "d=$TARGET_ROOT/etc/apt/sources.list.d\nmkdir -p $d\ntouch $d/debian.sources\n"
+            )
+        },
+    )
     image = build(
         workshop, "apt", *APT,
         DIB_APT_SOURCES=str(files["sources"]), DIB_APT_CONF=str(files["conf"]),
@@ -471,7 +477,8 @@ def test_cache_url_downloads_once_and_again_when_it_changed(
 
 
 def test_manifests_have_the_elements_and_the_arguments(workshop: Workshop) -> None:
-    image = build(workshop, "element-manifest", DIB_SOME_TOKEN="not for eyes", DIB_MARK="yes")
+    variables = {"DIB_SOME_TOKEN": "not for eyes", "DIB_MARK": "yes"}
+    image = build(workshop, "element-manifest", **variables)
     kept = workshop.directory / "out.d/dib-manifests"
     elements = (kept / "dib-element-manifest").read_text().split()
     assert {"tiny", "packages", "element-manifest", "manifests"} <= set(elements)

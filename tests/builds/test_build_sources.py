@@ -101,7 +101,7 @@ def test_a_git_ref_is_what_lies_in_the_image(workshop: Workshop, origin: Path) -
 
 
 def test_a_commit_is_found_through_the_branches(workshop: Workshop, origin: Path) -> None:
-    sha = git(origin, "rev-parse", "1.0^{commit}")
+    sha = git(origin, "rev-list", "-1", "1.0")
     for given in (sha, sha[:12]):
         status, log = build(workshop, f"app git /opt/app {origin} {given}\n")
         assert status == 0, log
@@ -153,10 +153,10 @@ def test_the_image_shares_no_file_with_the_cache(workshop: Workshop, origin: Pat
 @pytest.mark.parametrize(
     ("line", "variables", "said"),
     [
-        ("app git /opt/app {origin} no-such", {}, ("no 'no-such'", "DIB_REPOREF_app")),
+        ("app git /opt/app ORIGIN no-such", {}, ("no 'no-such'", "DIB_REPOREF_app")),
         ("app git /opt/app /no/such/repository", {}, ("cannot be cloned", "attempt 4 failed")),
-        ("app svn /opt/app {origin}", {}, ("the type is 'svn'", "git, tar, file or package")),
-        ("app git opt/app {origin}", {}, ("'opt/app' is not absolute",)),
+        ("app svn /opt/app ORIGIN", {}, ("the type is 'svn'", "git, tar, file or package")),
+        ("app git opt/app ORIGIN", {}, ("'opt/app' is not absolute",)),
         ("app git /opt/app", {}, ("there is no location", "DIB_REPOLOCATION_app")),
         ("app package", {}, ("a package is not a source", "DIB_INSTALLTYPE_app=package")),
         ("app file /opt/app file:///no/such/file", {}, ("/no/such/file: download failed",)),
@@ -165,7 +165,9 @@ def test_the_image_shares_no_file_with_the_cache(workshop: Workshop, origin: Pat
 def test_a_source_that_cannot_be_had_is_said(
     workshop: Workshop, origin: Path, line: str, variables: dict[str, str], said: tuple[str, ...]
 ) -> None:
-    status, log = build(workshop, line.format(origin=origin), CACHE_URL_PAUSE="0", **variables)
+    status, log = build(
+        workshop, line.replace("ORIGIN", str(origin)), CACHE_URL_PAUSE="0", **variables
+    )
     assert status == 1
     assert all(text in log for text in said), log
     assert "app" in log.rsplit("error: ", 1)[-1]
