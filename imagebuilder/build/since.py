@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imagebuilder.build.base import LAYERS
+from imagebuilder.build.layers import LAYERS
 from imagebuilder.cache import history
 from imagebuilder.cache.store import Store
 from imagebuilder.options import Request, cache_directory
@@ -14,7 +14,7 @@ from imagebuilder.plan.model import Plan
 
 def remember(plan: Plan) -> None:
     """Write down what this build was made from, if that can be done."""
-    steps = {step.phase: step.inputs for step in digest.chain(plan)}
+    steps = {step.phase: step.inputs for step in digest.chain(plan, {})}
     history.remember(_store(plan.request), _name(plan.request), steps)
 
 
@@ -24,7 +24,7 @@ def changes(plan: Plan) -> tuple[str, ...]:
     if not before:
         return ("nothing is known of an earlier build",)
     found: dict[str, str] = {}
-    for step in digest.chain(plan):
+    for step in digest.chain(plan, {}):
         for change in history.explain(before.get(step.phase, {}), step.inputs):
             found.setdefault(change, step.phase)
     return tuple(f"{phase}: {change}" for change, phase in found.items()) or ("nothing",)

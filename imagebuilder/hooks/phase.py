@@ -64,13 +64,14 @@ def read_environment(
         return _settle(session, work)
 
 
-def fingerprints(work: Work) -> dict[str, str]:
-    """The SHA-256 of what each program in `fingerprint.d` prints; raise HookError if one fails."""
+def fingerprints(work: Work) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The SHA-256 of what each program in `fingerprint.d` prints, and why some have none."""
     directory = work.place.hooks / FINGERPRINTS
     programs = sorted(directory.iterdir()) if directory.is_dir() else []
+    digests: dict[str, str] = {}
+    failures: list[str] = []
     if not programs:
-        return {}
-    digests = {}
+        return digests, ()
     with enter(Sandbox(deadline=PATIENCE)) as session:
         settled = _settle(session, work)
         for program in programs:
@@ -80,9 +81,10 @@ def fingerprints(work: Work) -> dict[str, str]:
             outcome = session.execute(command, printer, capture=True)
             printer.flush()
             if outcome.exited.status:
-                raise HookError(f"{step} failed{printer.tail()}", status=outcome.exited.status)
-            digests[program.name] = hashlib.sha256(outcome.captured).hexdigest()
-    return digests
+                failures.append(f"{step} failed{printer.tail()}")
+            else:
+                digests[program.name] = hashlib.sha256(outcome.captured).hexdigest()
+    return digests, tuple(failures)
 
 
 def run_phase(work: Work) -> None:

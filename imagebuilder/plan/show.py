@@ -55,7 +55,7 @@ def mermaid(plan: Plan) -> str:
 
 
 def _ids(plan: Plan) -> dict[str, str]:
-    return {step.phase: step.id for step in digest.chain(plan)}
+    return {step.phase: step.id for step in digest.chain(plan, {})}
 
 
 def _phase_lines(plan: Plan, phase: Phase, ids: Mapping[str, str]) -> Iterator[str]:
