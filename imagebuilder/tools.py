@@ -33,8 +33,11 @@ JOBS: Mapping[str, tuple[str, ...]] = {
 }
 ANY_IMAGE = ("shell",)
 ELEMENTS: Mapping[str, tuple[str, ...]] = {
+    "cache-url": ("download",),
     "debian": ("debian",),
     "debian-minimal": ("debian",),
+    "iso": ("iso", "vfat"),
+    "source-repositories": ("sources",),
     "ubuntu": ("ubuntu",),
     "ubuntu-minimal": ("ubuntu",),
     "vm": ("ext4", "vfat", "qcow2"),
@@ -157,6 +160,24 @@ TOOLS = (
         minimum="5.0",
     ),
     Tool(
+        name="curl",
+        features=("download", "test"),
+        purpose="downloads for elements",
+        packages=_named("curl"),
+    ),
+    Tool(
+        name="git",
+        features=("sources", "test"),
+        purpose="fetches sources for elements",
+        packages=_named("git"),
+    ),
+    Tool(
+        name="xorriso",
+        features=("iso", "test"),
+        purpose="writes ISO images",
+        packages=_named("xorriso"),
+    ),
+    Tool(
         name="newuidmap",
         features=("rootless",),
         purpose="builds without root",
@@ -198,7 +219,19 @@ TOOLS = (
         purpose="checks hooks",
         packages=_named("shellcheck", "ShellCheck"),
     ),
-    Tool(name="git", features=("test",), purpose="tests", packages=_named("git")),
+    Tool(
+        name="busybox",
+        features=("test",),
+        purpose="tests of ramdisks",
+        packages=_named("busybox"),
+        version=(),
+    ),
+    Tool(
+        name="cpio",
+        features=("test",),
+        purpose="tests of ramdisks",
+        packages=_named("cpio"),
+    ),
     Tool(
         name="xz",
         features=("test",),
