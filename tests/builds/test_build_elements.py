@@ -385,3 +385,12 @@ def test_an_element_may_set_what_another_requires(workshop: Workshop) -> None:
     sources = "etc/cloud/cloud.cfg.d/91-dib-cloud-init-datasources.cfg"
     assert build(workshop, "cloud-init-nocloud").texts[sources] == "datasource_list: [NoCloud]\n"
     assert "DIB_CLOUD_INIT_DATASOURCES is not set" in refused(workshop, "cloud-init-datasources")
+
+
+def test_machines_of_other_kinds_are_left_alone(workshop: Workshop) -> None:
+    stand_ins(workshop, "systemctl")
+    image = build(workshop, "epel", "ibft-interfaces", "selinux-permissive", "disable-selinux")
+    assert "epel: there is none for tiny" in image.log
+    assert not [name for name in image.texts if name.startswith("etc/selinux")]
+    assert "iscsi_ibft" in image.texts["etc/modules-load.d/ibft.conf"]
+    assert "systemctl enable init-ibft-interfaces.service" in image.called
