@@ -8,7 +8,7 @@ are found nevertheless. With `--incremental` every step counts as known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import takewhile
@@ -18,11 +18,12 @@ from imagebuilder.build import finish
 from imagebuilder.build.content import of_trees
 from imagebuilder.build.keep import Keeper, keeping
 from imagebuilder.build.overlay import Pile
+from imagebuilder.build.prepare import look_outside
 from imagebuilder.cache.model import Layer
 from imagebuilder.cache.store import Store
 from imagebuilder.element.model import PHASES, Phase
 from imagebuilder.events import Finished, Listener, Said, Started, Step, ignore
-from imagebuilder.hooks.phase import Work, fingerprints
+from imagebuilder.hooks.phase import Outside
 from imagebuilder.hooks.place import Place
 from imagebuilder.options import cache_directory
 from imagebuilder.plan import digest
@@ -67,7 +68,7 @@ class Tree:
 
     making: Making
     steps: Sequence[StepInputs]
-    digests: dict[str, str]  # of what fingerprint.d printed
+    digests: Mapping[str, str]  # of what fingerprint.d printed
     pile: Pile
     keeper: Keeper
     again: int  # the first step to be taken whatever is in the store
@@ -91,37 +92,22 @@ def store_of(plan: Plan, listen: Listener = ignore) -> Store:
 
 def begin(making: Making) -> Tree:
     """Find out what the steps depend on; nothing is made yet."""
-    digests: dict[str, str] = {}
+    outside = Outside(digests={})
     if making.cached:
-        digests, failures = look_outside(making.plan, making.place, making.listen)
-        for failure in failures:
+        outside = look_outside(making.plan, making.place, making.listen)
+        for failure in outside.failures:
             making.say(f"not used for what depends on this: {failure}")
-    steps = [step for step in digest.steps(making.plan, digests) if step.name != "cleanup"]
+    every = digest.steps(making.plan, outside.digests)
+    steps = [step for step in every if step.name != "cleanup"]
     names = [step.name for step in steps]
     again = digest.refreshed(making.plan)
     return Tree(
         making=making,
         steps=steps,
-        digests=digests,
+        digests=outside.digests,
         pile=Pile(making.place.tree, making.place.scratch),
         keeper=Keeper(store_of(making.plan, making.listen), making.say, broken=not making.cached),
         again=names.index(again) if again in names else len(names),
-    )
-
-
-def look_outside(
-    plan: Plan, place: Place, listen: Listener
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """What the elements' `fingerprint.d` finds, and what of it failed."""
-    return fingerprints(
-        Work(
-            phase=PHASES[0],
-            place=place,
-            tree=plan.draft.tree,
-            variables=plan.draft.variables,
-            listen=listen,
-            secrets=plan.secrets,
-        )
     )
 
 
@@ -257,7 +243,7 @@ def _use(tree: Tree, layers: tuple[Layer, ...]) -> None:
 def _check_outside(tree: Tree) -> None:
     """Keep nothing if what the elements take from outside has changed meanwhile."""
     making = tree.making
-    if look_outside(making.plan, making.place, making.listen)[0] != tree.digests:
+    if look_outside(making.plan, making.place, making.listen).digests != tree.digests:
         _stop(tree, "what elements take from outside has changed meanwhile")
         tree.keeper.drop()
 

@@ -53,12 +53,11 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             layers.grow(tree)
             key = finished.identify(plan, tree.id if tree.sure else "", tree.digests)
             artefacts = finished.find(plan, key, listen)
-        if artefacts:
-            kept.unchanged = True
-        else:
-            artefacts = kept.artefacts = _finish(plan, place, kept)
+        kept.unchanged = bool(artefacts)
+        artefacts = kept.artefacts = artefacts or _finish(plan, place, kept)
     if not request.no_cache:
-        _remember(plan, key, () if kept.unchanged else artefacts)
+        since.remember(plan, tree.digests)
+        _keep(plan, key, () if kept.unchanged else artefacts)
     return artefacts
 
 
@@ -78,9 +77,8 @@ def _finish(plan: Plan, place: Place, kept: account.Account) -> tuple[Artefact, 
     return convert.outputs(pouring, blocks)
 
 
-def _remember(plan: Plan, key: str, made: tuple[Artefact, ...]) -> None:
+def _keep(plan: Plan, key: str, made: tuple[Artefact, ...]) -> None:
     """Leave in the cache what the next build can use, within its limits."""
-    since.remember(plan)
     if key and made:
         finished.keep(plan, key, made)
     most = limits(plan.request.environment)
