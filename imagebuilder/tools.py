@@ -29,7 +29,19 @@ INSTALL: Mapping[str, str] = {
 JOBS: Mapping[str, tuple[str, ...]] = {
     "build": ("shell", "tar", "debian", "ext4", "vfat", "qcow2"),
     "boot": ("boot", "uefi", "seed"),
-    "test": ("shell", "tar", "debian", "ext4", "vfat", "qcow2", "boot", "uefi", "seed", "test"),
+    "test": (
+        "shell",
+        "tar",
+        "download",
+        "debian",
+        "ext4",
+        "vfat",
+        "qcow2",
+        "boot",
+        "uefi",
+        "seed",
+        "test",
+    ),
 }
 ANY_IMAGE = ("shell",)
 ELEMENTS: Mapping[str, tuple[str, ...]] = {
@@ -96,6 +108,12 @@ TOOLS = (
         minimum="1.28",  # --sort
     ),
     Tool(
+        name="curl",
+        features=("download", "test"),
+        purpose="downloads for hooks",
+        packages=_named("curl"),
+    ),
+    Tool(
         name="mmdebstrap",
         features=("debian", "ubuntu"),
         purpose="bootstraps Debian and Ubuntu",
@@ -158,12 +176,6 @@ TOOLS = (
         purpose="writes qcow2",
         packages=_named("qemu-utils", "qemu-img", "qemu-tools"),
         minimum="5.0",
-    ),
-    Tool(
-        name="curl",
-        features=("download", "test"),
-        purpose="downloads for elements",
-        packages=_named("curl"),
     ),
     Tool(
         name="git",
@@ -231,6 +243,12 @@ TOOLS = (
         features=("test",),
         purpose="tests of ramdisks",
         packages=_named("cpio"),
+    ),
+    Tool(
+        name="gpg",
+        features=("test",),
+        purpose="tests of signatures",
+        packages=_named("gpg", "gnupg2", "gpg2"),
     ),
     Tool(
         name="xz",

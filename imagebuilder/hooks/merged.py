@@ -10,6 +10,7 @@ from pathlib import Path
 from imagebuilder.element import pkgmap, svcmap
 from imagebuilder.element.model import Element, HooksTree, PackageChange
 from imagebuilder.errors import ConfigError
+from imagebuilder.plan.model import Plan
 
 DATA = "imagebuilder"
 LIBRARY = f"{DATA}/lib"
@@ -32,6 +33,14 @@ def write_library(to: Path) -> None:
     """Write what hooks find as `$_LIB`, and the program that runs directories of hooks."""
     shutil.copytree(OWN_LIBRARY, to / LIBRARY)
     shutil.copy2(OWN_LIBRARY / RUN_PARTS, to / RUN_PARTS)
+
+
+def write(to: Path, plan: Plan) -> None:
+    """Write everything that the core has worked out for the hooks."""
+    elements = plan.draft.elements
+    write_packages(to, plan.packages)
+    write_package_maps(to, elements)
+    write_service_map(to, elements, plan.environment.get("DISTRO_NAME", ""))
 
 
 def write_packages(to: Path, changes: Mapping[str, PackageChange]) -> None:

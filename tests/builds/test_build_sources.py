@@ -159,7 +159,7 @@ def test_the_image_shares_no_file_with_the_cache(workshop: Workshop, origin: Pat
         ("app git opt/app ORIGIN", {}, ("'opt/app' is not absolute",)),
         ("app git /opt/app", {}, ("there is no location", "DIB_REPOLOCATION_app")),
         ("app package", {}, ("a package is not a source", "DIB_INSTALLTYPE_app=package")),
-        ("app file /opt/app file:///no/such/file", {}, ("/no/such/file: download failed",)),
+        ("app file /opt/app file:///no/such/file", {}, ("/no/such/file",)),
     ],
 )
 def test_a_source_that_cannot_be_had_is_said(
@@ -168,7 +168,7 @@ def test_a_source_that_cannot_be_had_is_said(
     status, log = build(
         workshop, line.replace("ORIGIN", str(origin)), CACHE_URL_PAUSE="0", **variables
     )
-    assert status == 1
+    assert status != 0
     assert all(text in log for text in said), log
     assert "app" in log.rsplit("error: ", 1)[-1]
 
