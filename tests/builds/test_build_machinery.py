@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import shutil
 import tarfile
-import threading
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -435,45 +432,6 @@ def test_a_tree_without_a_kernel_is_said(workshop: Workshop) -> None:
         "install.d/50-inside": "select-boot-kernel-initrd\n",
     })  # fmt: skip
     assert "/boot has no kernel (hint: install a kernel package)" in refused(workshop, "kernels")
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A directory, and the URL at which it is served."""
-    directory = tmp_path / "served"
-    directory.mkdir()
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(directory))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        yield directory, f"http://127.0.0.1:{httpd.server_port}"
-        httpd.shutdown()
-
-
-@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
-def test_cache_url_downloads_once_and_again_when_it_changed(
-    workshop: Workshop, server: tuple[Path, str]
-) -> None:
-    directory, url = server
-    (directory / "data").write_text("first\n")
-    os.utime(directory / "data", (10**9, 10**9))
-    workshop.element("getter", {
-        "element-deps": "cache-url\n",
-        "extra-data.d/50-get": (
-            f"get='{url}/data'; c=$TMP_HOOKS_PATH/bin/cache-url; f=$PWD/cached/data\n"
-            "$c $get $f; $c $get $f; cat $f >$TMP_MOUNT_PATH/got\n"
-            "status=0; $c ${get}-not $f || status=$?; echo $status >>$TMP_MOUNT_PATH/got\n"
-            "mkfifo p; cat p >>$TMP_MOUNT_PATH/got & $c $get p; wait; rm p\n"
-            "stat -c '%a %Y' $f >>$TMP_MOUNT_PATH/got; $c -f $get $f\n"
-        ),
-    })  # fmt: skip
-    image = build(workshop, "getter", no_proxy="127.0.0.1", CACHE_URL_PAUSE="0")
-    assert image.texts["got"] == "first\n44\nfirst\n644 1000000000\n"
-    assert image.log.count("/data: downloaded") == 2
-    assert image.log.count("/data: not changed") == 1
-    assert not list((workshop.directory / "cached").glob(".download.*"))
-    (directory / "data").write_text("second\n")
-    image = build(workshop, "getter", no_proxy="127.0.0.1", CACHE_URL_PAUSE="0")
-    assert image.texts["got"].startswith("second\n")
 
 
 def test_manifests_have_the_elements_and_the_arguments(workshop: Workshop) -> None:
