@@ -109,7 +109,7 @@ def run_phase(work: Work) -> None:
         for hook in hooks:
             step = Step(work.phase.name, hook.name, hook.element)
             program = work.hooks / work.phase.directory / hook.name
-            _run(session, work, step, Command((str(program),), env=settled))
+            _run(session, work, step, Command((str(program),), env=settled), hook.source)
         if work.packages:
             step = Step(work.phase.name, "install-packages", "-p")
             _run(session, work, step, Command(("install-packages", *work.packages), env=settled))
@@ -199,19 +199,20 @@ def _variables(work: Work) -> dict[str, str]:
     return {**given, "PATH": ":".join([str(library / "bin"), *known, *missing])}
 
 
-def _run(session: Session, work: Work, step: Step, command: Command) -> None:
+def _run(
+    session: Session, work: Work, step: Step, command: Command, source: Path | None = None
+) -> None:
     printer = Printer(work, step)
     work.listen(Started(step))
     exited = session.execute(command, printer, tick=lambda: work.listen(Ticked())).exited
     printer.flush()
     work.listen(Finished(step, exited.status, exited.seconds, cpu=exited.cpu))
     if exited.status:
-        source = work.tree.files.get(f"{work.phase.directory}/{step.hook}", command.argv[0])
         what = f"ran longer than {work.deadline:g} s" if exited.timed_out else "failed"
         raise HookError(
             f"{step} {what} with status {exited.status}{printer.tail()}",
             status=exited.status,
-            where=f"element {step.element}: {source}",
+            where=f"element {step.element}: {source or command.argv[0]}",
         )
 
 

@@ -225,6 +225,10 @@ def test_install_types_link_hooks_of_the_chosen_way(workshop: Workshop) -> None:
     workshop.element("types", files)
     image = build(workshop, "types", DIB_INSTALLTYPE_my_app="repo")
     assert image.texts["ran"] == "my-app repo\nother source\n"
+    workshop.element("types", {"install.d/my-app-repo-install/50-my-app": "exit 4\n"})
+    hook = f"{workshop.directory}/elements/types/install.d/my-app-repo-install/50-my-app"
+    text = refused(workshop, "types", DIB_INSTALLTYPE_my_app="repo")
+    assert text.startswith(f"element types: {hook}")
 
 
 SERVICES = "web:\n  tiny: tiny-web\n  default: httpd\nbus:\n  default: dbus\n"
