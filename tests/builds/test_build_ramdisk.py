@@ -75,6 +75,7 @@ for p in modprobe udevadm ip; do
     printf '#!/bin/bash\\n' >usr/bin/$p
     chmod +x usr/bin/$p
 done
+echo opened by name >usr/lib/libkmod.so.2
 """
 ADDS = {
     "binary-deps.d/adds": "wc\n",
@@ -123,6 +124,7 @@ def test_a_ramdisk_has_busybox_modules_and_what_elements_add(
     assert (tree / "bin/vi").readlink() == Path("busybox")
     assert (tree / "lib/udev/rules.d/70-adds.rules").read_text() == "own rule\n"
     assert (tree / "lib/udev/rules.d/50-a.rules").exists()
+    assert (tree / "usr/lib/libkmod.so.2").exists()
     assert [path.name for path in tree.rglob("*.ko")] == ["a.ko"]
 
 
