@@ -40,6 +40,8 @@ ELEMENTS: Mapping[str, tuple[str, ...]] = {
     "cache-url": ("download",),
     "debian": ("debian",),
     "debian-minimal": ("debian",),
+    "iso": ("iso", "vfat"),
+    "source-repositories": ("sources",),
     "ubuntu": ("ubuntu",),
     "ubuntu-minimal": ("ubuntu",),
     "vm": ("ext4", "vfat", "qcow2"),
@@ -99,7 +101,7 @@ TOOLS = (
     ),
     Tool(
         name="curl",
-        features=("download",),
+        features=("download", "test"),
         purpose="downloads for hooks",
         packages=_named("curl"),
     ),
@@ -190,6 +192,18 @@ TOOLS = (
         minimum="5.0",
     ),
     Tool(
+        name="git",
+        features=("sources", "test"),
+        purpose="fetches sources for elements",
+        packages=_named("git"),
+    ),
+    Tool(
+        name="xorriso",
+        features=("iso", "test"),
+        purpose="writes ISO images",
+        packages=_named("xorriso"),
+    ),
+    Tool(
         name="newuidmap",
         features=("rootless",),
         purpose="builds without root",
@@ -231,7 +245,19 @@ TOOLS = (
         purpose="checks hooks",
         packages=_named("shellcheck", "ShellCheck"),
     ),
-    Tool(name="git", features=("test",), purpose="tests", packages=_named("git")),
+    Tool(
+        name="busybox",
+        features=("test",),
+        purpose="tests of ramdisks",
+        packages=_named("busybox"),
+        version=(),
+    ),
+    Tool(
+        name="cpio",
+        features=("test",),
+        purpose="tests of ramdisks",
+        packages=_named("cpio"),
+    ),
     Tool(
         name="gpg",
         features=("test",),

@@ -19,14 +19,14 @@ FEATURES = {"ext2": "ext4", "ext3": "ext4", "tgz": "tar"}  # where a tool's row 
 
 def before(draft: Draft) -> None:
     """Raise the error that the build would end with otherwise."""
-    wanted = outputs(draft.request, epoch=0)
+    wanted = outputs(draft, epoch=0)
     for output in wanted:
         place.check(output)
     poured = any(registry.find("formats", o.format).SOURCE is not Source.TREE for o in wanted)
     filesystems = draft.disk.filesystems if poured else ()
     modules = {fs.type: registry.find("filesystems", fs.type) for fs in filesystems}
     pools = ["thin-pool"] if any(v.kind is Kind.THIN_POOL for v in draft.disk.volumes) else []
-    _check_tools(draft, (*modules, *pools, *draft.request.types))
+    _check_tools(draft, (*modules, *pools, *draft.types))
     for fs in filesystems:
         if hasattr(modules[fs.type], "check"):
             modules[fs.type].check(fs)
@@ -58,8 +58,9 @@ def _check_tools(draft: Draft, features: tuple[str, ...]) -> None:
         )
 
 
-def outputs(request: Request, epoch: int) -> tuple[Output, ...]:
-    """The outputs that a request wants; files in them are no younger than `epoch` (seconds)."""
+def outputs(draft: Draft, epoch: int) -> tuple[Output, ...]:
+    """The outputs that will be made; files in them are no younger than `epoch` (seconds)."""
+    request = draft.request
     return tuple(
         Output(
             path=Path(request.output_name + registry.find("formats", name).SUFFIXES[name]),
@@ -70,5 +71,5 @@ def outputs(request: Request, epoch: int) -> tuple[Output, ...]:
             overwrite=request.environment.get("OVERWRITE_OLD_IMAGE", "0") not in ("", "0"),
             epoch=epoch,
         )
-        for name in dict.fromkeys(request.types)
+        for name in draft.types
     )

@@ -18,7 +18,7 @@ MOVED = "raw"  # takes the poured image itself, so it has to come last
 
 def outputs(pouring: Pouring, write_disks: Disks) -> tuple[Artefact, ...]:
     """Write everything that was asked for; the artefacts in the order that was asked for."""
-    wanted = check.outputs(pouring.plan.request, pouring.plan.epoch)
+    wanted = check.outputs(pouring.plan.draft, pouring.plan.epoch)
     made = {o.format: _pack(pouring, o) for o in wanted if _source(o) is Source.TREE}
     disks = sorted((o for o in wanted if _source(o) is not Source.TREE), key=_turn)
     if disks:

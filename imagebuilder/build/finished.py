@@ -41,7 +41,7 @@ def identify(plan: Plan, tree: str, fingerprints: Mapping[str, str]) -> str:
 
 def find(plan: Plan, key: str, listen: Listener) -> tuple[Artefact, ...]:
     """The outputs under their final names, if they were made before and are as they were."""
-    store, wanted = store_of(plan.request), check.outputs(plan.request, plan.epoch)
+    store, wanted = store_of(plan.request), check.outputs(plan.draft, plan.epoch)
     known = store.find(key) if key else None
     if known is None or len(known.files) != len(wanted):
         return ()

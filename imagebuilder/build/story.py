@@ -148,7 +148,7 @@ def _on_the_disk(pouring: Pouring, making: layers.Making) -> Attached:
 def _tell_hooks(plan: Plan, place: Place) -> None:
     """Write what hooks, and the programs that they call, need to know."""
     draft = plan.draft
-    merged.write(place.hooks, plan.packages, draft.elements)
+    merged.write(place.hooks, plan)
     document = make.block_device(draft.request, draft.elements)
     defaults = make.defaults(draft.request)
     disk_state.announce(place.disk_parameters, document, defaults, place.tree)

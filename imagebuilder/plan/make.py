@@ -33,6 +33,15 @@ INWARD = (
     "DIB_APT_LOCAL_CACHE", "DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MIN_TMPFS", "DIB_NO_TMPFS",
     "DIB_OFFLINE", "DIB_QUIET",
 )  # fmt: skip
+NO_DISK = "no-final-image"  # anywhere in an element's name
+OF_THE_TREE = "tree"  # the SOURCE of formats that are archives of the tree
+# What bash takes for an exported function; a hook calls it as `... || die 'message'`.
+DIE = """\
+() {  local status=$?;
+ set +o xtrace;
+ echo "$*" >&2;
+ exit $((status ? status : 1))
+}"""
 
 
 def draft(request: Request) -> Draft:
@@ -55,6 +64,7 @@ def draft(request: Request) -> Draft:
         tree=tree,
         disk=disk,
         disk_source=document.where,
+        types=_types(request, elements),
         variables=_variables(request, elements, disk, ":".join(map(str, search))),
         attached=why,
         warnings=_warnings(search, tree),
@@ -64,6 +74,7 @@ def draft(request: Request) -> Draft:
 def finish(draft: Draft, environment: Mapping[str, str]) -> Plan:
     """The plan, once `environment` is known: what `environment.d` made of the variables."""
     request = draft.request
+    element_environment.check_required(draft.elements, environment)
     changes = packages.requests(draft.elements, environment)
     plugins = registry.names("boot")
     return Plan(
@@ -74,11 +85,21 @@ def finish(draft: Draft, environment: Mapping[str, str]) -> Plan:
         boot_loaders=tuple(e.name for e in draft.elements if e.name in plugins),
         outputs=tuple(
             PlannedOutput(format=name, path=Path(f"{request.output_name}.{name}"))
-            for name in dict.fromkeys(request.types)
+            for name in draft.types
         ),
         secrets=element_environment.secrets(draft.elements, environment),
         epoch=int(draft.variables["SOURCE_DATE_EPOCH"]),
         warnings=(*draft.warnings, *packages.warnings(draft.elements)),
+    )
+
+
+def _types(request: Request, elements: tuple[Element, ...]) -> tuple[str, ...]:
+    """Archives are always made; disks are not, where an element stands for another output."""
+    others = request.ramdisk or any(NO_DISK in element.name for element in elements)
+    return tuple(
+        name
+        for name in dict.fromkeys(request.types)
+        if not others or registry.find("formats", name).SOURCE.value == OF_THE_TREE
     )
 
 
@@ -166,6 +187,7 @@ def _variables(
         "FS_TYPE": request.root_type,
         "IMAGE_ELEMENT": names,
         "IMAGE_ELEMENT_YAML": "{" + ", ".join(f"{e.name}: {e.path}" for e in elements) + "}",
+        "BASH_FUNC_die%%": DIE,
         "BASH_FUNC_get_image_element_array%%": f"() {{  echo '{pairs}'\n}}",
         "IMAGE_NAME": request.output_name,
         "IMAGEBUILDER_PARTITION_TABLE": _table_name(tables),

@@ -29,7 +29,7 @@ def text(plan: Plan, outlook: Outlook) -> str:
         f"disk       from {plan.draft.disk_source}",
         *(f"  {line}" for line in _disk_lines(plan)),
         *(f"  attached: {why}" for why in [plan.draft.attached] if why),
-        f"outputs    {', '.join(str(output.path) for output in plan.outputs)}",
+        f"outputs    {', '.join(str(output.path) for output in plan.outputs) or 'what hooks make'}",
         *(f"warning: {warning}" for warning in plan.warnings),
     ]
     return redact("\n".join(lines), plan.secrets)

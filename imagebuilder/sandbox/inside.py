@@ -30,6 +30,7 @@ LINKS = (
     ("stdout", "fd/1"),
     ("stderr", "fd/2"),
 )
+KERNEL_DIRECTORIES = ("proc", "sys", "dev")
 QUIET = Mount.NO_SUID | Mount.NO_DEV
 TIMED_OUT = 124
 DRAIN = 0.5  # seconds for output that is left when a command ends; a daemon may write for ever
@@ -62,7 +63,7 @@ def _serve(sandbox: Sandbox, channel: socket.socket) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         kernel.set_hostname("localhost")
-        _host_view() if sandbox.root is None else _root_view(sandbox.root, sandbox)
+        _host_view(sandbox.furnish) if sandbox.root is None else _root_view(sandbox)
         wire.send(channel, Kind.READY, b"")
         while (frame := wire.receive(channel)) is not None:
             request = Request(**json.loads(frame[1]))
@@ -186,21 +187,31 @@ def _stdin(text: str) -> int:
     return fd
 
 
-def _host_view() -> None:
+def _host_view(furnish: Path | None) -> None:
     """The host's files, with mounts that reach the builder's namespace but not the host's."""
     kernel.mount("", "/proc", flags=Mount.PRIVATE)
     kernel.mount("proc", "/proc", "proc", QUIET | Mount.NO_EXEC)
+    if furnish is not None:
+        _furnish(furnish)
 
 
-def _root_view(root: Path, sandbox: Sandbox) -> None:
-    """Make `root` the root, with kernel filesystems of its own."""
-    kernel.mount("", "/", flags=Mount.PRIVATE | Mount.RECURSIVE)
-    kernel.mount(str(root), root, flags=Mount.BIND | Mount.RECURSIVE)
-    for name in ("proc", "sys", "dev", "run"):
+def _furnish(root: Path, devices: tuple[str, ...] = DEVICES) -> None:
+    """Mount the kernel's filesystems in a tree."""
+    for name in KERNEL_DIRECTORIES:
         _directory(root / name)
     kernel.mount("proc", root / "proc", "proc", QUIET | Mount.NO_EXEC)
     _sys(root / "sys")
-    _dev(root / "dev", (*DEVICES, *sandbox.devices))
+    _dev(root / "dev", devices)
+
+
+def _root_view(sandbox: Sandbox) -> None:
+    """Make the sandbox's root the root, with kernel filesystems of its own."""
+    root = sandbox.root
+    assert root is not None
+    kernel.mount("", "/", flags=Mount.PRIVATE | Mount.RECURSIVE)
+    kernel.mount(str(root), root, flags=Mount.BIND | Mount.RECURSIVE)
+    _furnish(root, (*DEVICES, *sandbox.devices))
+    _directory(root / "run")
     kernel.mount("tmpfs", root / "run", "tmpfs", QUIET, "mode=755")
     _directory(root / "run/lock", 0o1777)
     for bind in sandbox.binds:
