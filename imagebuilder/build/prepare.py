@@ -35,6 +35,7 @@ def plan(request: Request) -> tuple[Plan, Outside]:
 def settle(draft: Draft, place: Place, listen: Listener) -> Plan:
     """The plan for a draft, with the merged hooks tree written where the build will need it."""
     merged.copy(draft.tree, place.hooks)
+    merged.write_library(place.hooks)
     return make.finish(draft, read_environment(place, draft.tree, draft.variables, listen))
 
 

@@ -15,8 +15,8 @@ DIRECTORY = "outputs"  # in the directory of caches
 
 def du(store: OutputStore) -> None:
     """Say how many there are; files that have other names take no room of their own."""
-    sizes = store.entries()
-    print(f"{_count(sizes)}, {Size(sum(sizes.values()))} in {store.root}")
+    if sizes := store.entries():
+        print(f"{_count(sizes)}, {Size(sum(sizes.values()))} in {store.root}")
 
 
 def verify(store: OutputStore) -> int:

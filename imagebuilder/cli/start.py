@@ -14,11 +14,27 @@ def disk_image_create() -> None:
     sys.exit(main(sys.argv[1:]))
 
 
+def ramdisk_image_create() -> None:
+    """The program `ramdisk-image-create`."""
+    if sys.argv[1:] == ["--version"]:
+        _version()
+    from imagebuilder.cli.create import RAMDISK_PROGRAM, main
+
+    sys.exit(main(sys.argv[1:], RAMDISK_PROGRAM))
+
+
 def imagebuilder() -> None:
     """The program `imagebuilder`."""
     if sys.argv[1:] == ["--version"]:
         _version()
     from imagebuilder.cli.verbs import main
+
+    sys.exit(main(sys.argv[1:]))
+
+
+def dib_block_device() -> None:
+    """The program `dib-block-device`."""
+    from imagebuilder.cli.block_device import main
 
     sys.exit(main(sys.argv[1:]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
@@ -14,6 +15,7 @@ from imagebuilder.element import environment, merge
 from imagebuilder.element.model import HooksTree, Phase, Where
 from imagebuilder.errors import HookError
 from imagebuilder.events import Finished, Line, Listener, Started, Step, Ticked
+from imagebuilder.hooks.merged import LIBRARY
 from imagebuilder.hooks.place import DOWNLOADS, Place
 from imagebuilder.process import PATH, Command
 from imagebuilder.sandbox.model import Bind, Sandbox
@@ -26,6 +28,7 @@ LAST_LINES = 12
 LONGEST_LINE = 1 << 16
 NOT_IN_TARGET = ("TMPDIR", "VIRTUAL_ENV")
 SEES_TARGET_ROOT = ("root", "cleanup")
+SEES_KERNEL_FILESYSTEMS = ("extra-data", "post-root", "pre-finalise", "cleanup")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,7 @@ class Work:
     secrets: frozenset[str] = frozenset()
     packages: tuple[str, ...] = ()  # of `-p`, installed after the hooks
     deadline: float = 0.0  # seconds a hook may take; 0: any
+    devices: tuple[str, ...] = ()  # names in /dev that hooks inside see too
 
     @property
     def inside(self) -> bool:
@@ -106,7 +110,7 @@ def run_phase(work: Work) -> None:
         for hook in hooks:
             step = Step(work.phase.name, hook.name, hook.element)
             program = work.hooks / work.phase.directory / hook.name
-            _run(session, work, step, Command((str(program),), env=settled))
+            _run(session, work, step, Command((str(program),), env=settled), hook.source)
         if work.packages:
             step = Step(work.phase.name, "install-packages", "-p")
             _run(session, work, step, Command(("install-packages", *work.packages), env=settled))
@@ -115,7 +119,7 @@ def run_phase(work: Work) -> None:
 @contextmanager
 def _entered(work: Work) -> Generator[Session, None, None]:
     if not work.inside:
-        with enter(Sandbox(deadline=work.deadline, network=work.network)) as session:
+        with enter(_on_the_host(work)) as session:
             yield session
         return
     point = work.place.tree / IN_TARGET
@@ -123,12 +127,19 @@ def _entered(work: Work) -> Generator[Session, None, None]:
     sandbox = Sandbox(
         root=work.place.tree,
         binds=tuple(_binds(work.place)),
+        devices=work.devices,
         deadline=work.deadline,
         network=work.network,
     )
     with enter(sandbox) as session:
         yield session
     point.rmdir()
+
+
+def _on_the_host(work: Work) -> Sandbox:
+    """Hooks that see a whole tree may `chroot` into it, and so it has kernel filesystems."""
+    tree = work.place.tree if work.phase.name in SEES_KERNEL_FILESYSTEMS else None
+    return Sandbox(furnish=tree, deadline=work.deadline, network=work.network)
 
 
 def _binds(place: Place) -> Iterator[Bind]:
@@ -173,29 +184,37 @@ def _settle(session: Session, work: Work) -> dict[str, str]:
 
 
 def _variables(work: Work) -> dict[str, str]:
-    given = {**work.variables, **work.place.variables()}
+    library = work.hooks / LIBRARY
+    given = {
+        "DIB_PYTHON_EXEC": sys.executable,
+        **work.variables,
+        **work.place.variables(),
+        "_LIB": str(library),
+    }
     if work.phase.name in SEES_TARGET_ROOT:
         given["TARGET_ROOT"] = str(work.place.tree)
     if work.inside:
         given = {key: value for key, value in given.items() if key not in NOT_IN_TARGET}
-        return {**given, "HOME": "/root", "PATH": PATH}
-    missing = [part for part in PATH.split(":") if part not in given.get("PATH", "").split(":")]
-    return {**given, "PATH": ":".join([*filter(None, [given.get("PATH")]), *missing])}
+        return {**given, "HOME": "/root", "PATH": f"{PATH}:{library / 'bin'}"}
+    known = [part for part in given.get("PATH", "").split(":") if part]
+    missing = [part for part in PATH.split(":") if part not in known]
+    return {**given, "PATH": ":".join([str(library / "bin"), *known, *missing])}
 
 
-def _run(session: Session, work: Work, step: Step, command: Command) -> None:
+def _run(
+    session: Session, work: Work, step: Step, command: Command, source: Path | None = None
+) -> None:
     printer = Printer(work, step)
     work.listen(Started(step))
     exited = session.execute(command, printer, tick=lambda: work.listen(Ticked())).exited
     printer.flush()
     work.listen(Finished(step, exited.status, exited.seconds, cpu=exited.cpu))
     if exited.status:
-        source = work.tree.files.get(f"{work.phase.directory}/{step.hook}", command.argv[0])
         what = f"ran longer than {work.deadline:g} s" if exited.timed_out else "failed"
         raise HookError(
             f"{step} {what} with status {exited.status}{printer.tail()}",
             status=exited.status,
-            where=f"element {step.element}: {source}",
+            where=f"element {step.element}: {source or command.argv[0]}",
         )
 
 
