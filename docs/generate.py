@@ -27,7 +27,7 @@ from markdown import code, page, table
 from imagebuilder import options, registry, tools
 from imagebuilder.cli import verbs
 from imagebuilder.disk import gpt
-from imagebuilder.disk.load import PLUGINS
+from imagebuilder.disk.entry import LISTS, PLUGINS
 from imagebuilder.element import pkgmap
 from imagebuilder.formats.model import Source
 from imagebuilder.plan import make
@@ -166,6 +166,11 @@ def block_device_page() -> str:
             partition = _schema("disk/schemas/partition.json")
             parts += ["### An entry of partitions", _keys(partition, "partition")]
             parts += [f"The GPT type codes are {', '.join(gpt.TYPES)}; any other type is a GUID."]
+        if plugin == "lvm":
+            parts.insert(-1, texts.LVM)
+            for key, kind in LISTS["lvm"].items():
+                entry = _schema(f"disk/schemas/{kind}.json")
+                parts += [f"### An entry of {key}", _keys(entry, kind)]
     return page("The block-device document", texts.BLOCK_DEVICE, *parts)
 
 

@@ -59,6 +59,12 @@ another lies on it; else `base` says what it lies on. Without a `name` it is cal
 Sizes are written like `512MiB` or `1.5 GB`: KiB, MiB, GiB and TiB count in 1024s, KB, MB, GB and
 TB (also K, M, G, T) in 1000s, and a number alone is bytes."""
 
+LVM = """\
+Physical volumes, volume groups and logical volumes. Filesystems lie on logical volumes by their
+`base`, or are written inside them. Options that say nothing about what is made (`--force`,
+`--yes`, `--zero`, `--wipesignatures`, `--quiet`) are accepted; any that is not named here is an
+error. All physical volumes of a group lie on one `local_loop`."""
+
 ELEMENT_YAML = """\
 What an element says about itself. The file is optional, and so is everything in it; a key that
 is not here is an error. The values of declared variables are checked before a build begins, and
@@ -121,6 +127,26 @@ KEYS = {
     ("partition", "flags"): "MBR: `boot` marks it active, `primary` keeps it out of the extended "
     "partition",
     ("partition", "number"): "its entry in the table, where that is not its place in the list",
+    ("lvm", "name"): "a name of its own; nothing lies on it",
+    ("lvm", "base"): "accepted and not used: what its volumes lie on, `pvs` say",
+    ("lvm", "pvs"): "the physical volumes",
+    ("lvm", "vgs"): "the volume groups",
+    ("lvm", "lvs"): "the logical volumes; extents are handed out in this order",
+    ("pv", "name"): NAME,
+    ("pv", "base"): "required: the partition or `local_loop` that it is",
+    ("pv", "options"): "words for `pvcreate`: `--dataalignment SIZE` has an effect",
+    ("vg", "name"): "its name in the machine, and what volumes call it as their `base`",
+    ("vg", "base"): "required: a physical volume, or a list of them",
+    ("vg", "options"): "words for `vgcreate`: `--physicalextentsize SIZE` (default: 4MiB) and "
+    "`--addtag TAG` have an effect",
+    ("lv", "name"): "its name in the machine, and what filesystems call it as their `base`",
+    ("lv", "base"): "required: its volume group",
+    ("lv", "size"): "its size, rounded down to 4MiB; wins over `extents`",
+    ("lv", "extents"): "a number of extents, or a share like `40%VG`, `100%FREE`, `50%PVS`",
+    ("lv", "type"): "a thin pool, or a thin volume in one; without it, a plain volume",
+    ("lv", "thin-pool"): "the pool that a thin volume lies in",
+    ("lv", "options"): "words for `lvcreate`: `--addtag TAG` and, for a pool, `--chunksize SIZE` "
+    "have an effect",
     ("mkfs", "name"): NAME,
     ("mkfs", "base"): BASE,
     ("mkfs", "type"): "the type of filesystem (default of `mkfs_root`: `FS_TYPE`)",

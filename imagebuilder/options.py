@@ -93,6 +93,8 @@ OPTIONS = (
            "what ramdisk-image-create makes the ramdisk with (default: ramdisk)"),
     Option("hook_timeout", "", "hook-timeout", Kind.NUMBER, "SECONDS",
            "IMAGEBUILDER_HOOK_TIMEOUT", "end a hook that takes longer (default: none does)"),
+    Option("attached", "", "attached", Kind.FLAG, "", "IMAGEBUILDER_ATTACHED",
+           "have the disk as block devices in pre-finalise.d, finalise.d and cleanup.d"),
     Option("logfile", "", "logfile", Kind.TEXT, "FILE", "",
            "append the log to this file, and be quiet on standard output"),
     Option("help", "h", "help", Kind.FLAG, "", "", "show this help and exit"),
@@ -138,6 +140,7 @@ class Request:
     ramdisk: bool = False  # a kernel and an initramfs are wanted, and no disk
     ramdisk_element: str = ""
     hook_timeout: int = 0
+    attached: bool = False
     logfile: str = ""
     words: tuple[str, ...] = ()  # the command line as it was given
     help: bool = False

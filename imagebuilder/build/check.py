@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from imagebuilder import registry, tools
+from imagebuilder.build import attach
+from imagebuilder.disk.model import Kind
 from imagebuilder.errors import ConfigError, ToolMissingError
 from imagebuilder.formats import place
 from imagebuilder.formats.model import Output, Source
@@ -21,10 +23,15 @@ def before(draft: Draft) -> None:
     for output in wanted:
         place.check(output)
     poured = any(registry.find("formats", o.format).SOURCE is not Source.TREE for o in wanted)
-    kinds = [fs.type for fs in draft.disk.filesystems] if poured else []
-    for kind in kinds:
-        registry.find("filesystems", kind)
-    _check_tools(draft, (*kinds, *draft.types))
+    filesystems = draft.disk.filesystems if poured else ()
+    modules = {fs.type: registry.find("filesystems", fs.type) for fs in filesystems}
+    pools = ["thin-pool"] if any(v.kind is Kind.THIN_POOL for v in draft.disk.volumes) else []
+    _check_tools(draft, (*modules, *pools, *draft.types))
+    for fs in filesystems:
+        if hasattr(modules[fs.type], "check"):
+            modules[fs.type].check(fs)
+    if draft.attached:
+        attach.check(draft.disk, draft.attached)
 
 
 def make_cache(request: Request) -> None:

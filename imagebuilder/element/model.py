@@ -65,6 +65,7 @@ class Element:
     supports: tuple[str, ...] = ()  # distributions it is meant for; empty: any
     tags: tuple[str, ...] = ()
     early_packages: bool = False  # its package lists may join the bootstrap's transaction
+    attached_disk: bool = False  # its last hooks need the disk as block devices
     cacheable: bool = False  # its hooks follow from files, tree, variables and fingerprint.d
 
 

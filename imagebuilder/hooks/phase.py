@@ -43,6 +43,7 @@ class Work:
     secrets: frozenset[str] = frozenset()
     packages: tuple[str, ...] = ()  # of `-p`, installed after the hooks
     deadline: float = 0.0  # seconds a hook may take; 0: any
+    devices: tuple[str, ...] = ()  # names in /dev that hooks inside see too
 
     @property
     def inside(self) -> bool:
@@ -126,6 +127,7 @@ def _entered(work: Work) -> Generator[Session, None, None]:
     sandbox = Sandbox(
         root=work.place.tree,
         binds=tuple(_binds(work.place)),
+        devices=work.devices,
         deadline=work.deadline,
         network=work.network,
     )

@@ -30,6 +30,11 @@ class Place:
         return self.scratch / "image"
 
     @property
+    def disk_parameters(self) -> Path:
+        """What `dib-block-device` reads to know about the disk."""
+        return self.scratch / "block-device" / "params.yaml"
+
+    @property
     def downloads(self) -> Path:
         """The download cache for hooks on the host: `store`, which is read-only, and `new`."""
         return self.scratch / "downloads"
@@ -47,6 +52,7 @@ class Place:
     def variables(self) -> dict[str, str]:
         """The variables that name these directories."""
         return {
+            "DIB_BLOCK_DEVICE_PARAMS_YAML": str(self.disk_parameters),
             "TMP_BUILD_DIR": str(self.scratch),
             "TMP_IMAGE_DIR": str(self.images),
             "TMP_HOOKS_PATH": str(self.hooks),

@@ -15,6 +15,7 @@ from imagebuilder.element import load, merge, packages, resolve
 from imagebuilder.element.model import PHASES, Element, HooksTree
 from imagebuilder.errors import ConfigError, nearest
 from imagebuilder.options import Request, cache_directory
+from imagebuilder.plan import attached
 from imagebuilder.plan.model import Draft, Plan, PlannedOutput
 from imagebuilder.sizes import UNITS
 
@@ -53,7 +54,10 @@ def draft(request: Request) -> Draft:
     _check_refreshed(request, elements)
     tree = merge.merge(elements)
     document = block_device(request, elements)
-    disk = disk_load.load(document, _defaults(request))
+    disk = disk_load.load(document, defaults(request))
+    why = attached.reason(request, elements, tree)
+    if why:
+        attached.check(disk, why)
     return Draft(
         request=request,
         elements=elements,
@@ -62,6 +66,7 @@ def draft(request: Request) -> Draft:
         disk_source=document.where,
         types=_types(request, elements),
         variables=_variables(request, elements, disk, ":".join(map(str, search))),
+        attached=why,
         warnings=_warnings(search, tree),
     )
 
@@ -124,7 +129,8 @@ def block_device(request: Request, elements: tuple[Element, ...]) -> schema.Docu
     return schema.parse(BARE, where="a disk without partitions")
 
 
-def _defaults(request: Request) -> Defaults:
+def defaults(request: Request) -> Defaults:
+    """What the command line and the environment say about the disk."""
     sector = request.environment.get("DIB_BLOCK_SIZE", "")
     if sector and sector not in ("512", "4096"):
         raise ConfigError(
@@ -173,7 +179,7 @@ def _variables(
         "DIB_ENV": _declared_as_bash(given),
         "DIB_IMAGE_CACHE": str(cache_directory(request)),
         "DIB_LOCKFILES": given.get("DIB_LOCKFILES") or str(cache_directory(request) / "lockfiles"),
-        "DIB_MOUNTPOINTS": "|".join(fs.mount_point for fs in disk.mounted),
+        "DIB_MOUNTPOINTS": "|".join(disk.mount_points),
         "DIB_OFFLINE": "1" if request.offline else "",
         "DIB_ROOT_FSTYPE": disk.root.type,
         "DIB_ROOT_LABEL": disk.root.label,

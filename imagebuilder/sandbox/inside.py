@@ -195,13 +195,13 @@ def _host_view(furnish: Path | None) -> None:
         _furnish(furnish)
 
 
-def _furnish(root: Path) -> None:
+def _furnish(root: Path, devices: tuple[str, ...] = DEVICES) -> None:
     """Mount the kernel's filesystems in a tree."""
     for name in KERNEL_DIRECTORIES:
         _directory(root / name)
     kernel.mount("proc", root / "proc", "proc", QUIET | Mount.NO_EXEC)
     _sys(root / "sys")
-    _dev(root / "dev")
+    _dev(root / "dev", devices)
 
 
 def _root_view(sandbox: Sandbox) -> None:
@@ -210,7 +210,7 @@ def _root_view(sandbox: Sandbox) -> None:
     assert root is not None
     kernel.mount("", "/", flags=Mount.PRIVATE | Mount.RECURSIVE)
     kernel.mount(str(root), root, flags=Mount.BIND | Mount.RECURSIVE)
-    _furnish(root)
+    _furnish(root, (*DEVICES, *sandbox.devices))
     _directory(root / "run")
     kernel.mount("tmpfs", root / "run", "tmpfs", QUIET, "mode=755")
     _directory(root / "run/lock", 0o1777)
@@ -228,9 +228,9 @@ def _sys(target: Path) -> None:
         kernel.mount("/sys", target, flags=Mount.BIND | Mount.RECURSIVE)
 
 
-def _dev(target: Path) -> None:
+def _dev(target: Path, names: tuple[str, ...]) -> None:
     kernel.mount("tmpfs", target, "tmpfs", Mount.NO_SUID, "mode=755,size=1m")
-    for name in DEVICES:
+    for name in names:
         (target / name).touch()
         kernel.mount(f"/dev/{name}", target / name, flags=Mount.BIND)
     for name in ("pts", "shm"):

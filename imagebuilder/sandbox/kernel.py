@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
+import struct
 from enum import IntFlag
 from pathlib import Path
 
@@ -40,6 +42,7 @@ class Mount(IntFlag):
 
 LOCKED = Mount.NO_SUID | Mount.NO_DEV | Mount.NO_EXEC | Mount.NO_ATIME | Mount.NO_DIRECTORY_ATIME
 DETACH = 2
+FITRIM = 0xC0185879  # linux/fs.h
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -69,9 +72,18 @@ def bind(source: Path, target: Path, *, writable: bool = False) -> None:
         mount("", target, flags=Mount.BIND | Mount.REMOUNT | Mount.READ_ONLY | kept)
 
 
-def unmount(target: str | Path) -> None:
-    """Detach what is mounted at `target`, even where it is busy."""
-    _check(_libc.umount2(os.fsencode(target), DETACH), f"unmount {target}")
+def unmount(target: str | Path, *, busy: bool = True) -> None:
+    """Detach what is mounted at `target`; unless `busy` may be, all of it is written by then."""
+    _check(_libc.umount2(os.fsencode(target), DETACH if busy else 0), f"unmount {target}")
+
+
+def trim(point: Path) -> None:
+    """Tell the device below the filesystem at `point` what is free (`fstrim(8)`)."""
+    fd = os.open(point, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.ioctl(fd, FITRIM, struct.pack("=QQQ", 0, 2**64 - 1, 0))
+    finally:
+        os.close(fd)
 
 
 def unshare(namespaces: Namespace) -> None:

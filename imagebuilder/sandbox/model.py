@@ -28,5 +28,6 @@ class Sandbox:
     root: Path | None = None
     furnish: Path | None = None
     binds: tuple[Bind, ...] = ()
+    devices: tuple[str, ...] = ()  # of the host, by name in /dev, that a root's /dev has too
     network: bool = True
     deadline: float = 0.0
