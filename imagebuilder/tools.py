@@ -29,7 +29,20 @@ INSTALL: Mapping[str, str] = {
 JOBS: Mapping[str, tuple[str, ...]] = {
     "build": ("shell", "tar", "debian", "ext4", "vfat", "qcow2"),
     "boot": ("boot", "uefi", "seed"),
-    "test": ("shell", "tar", "debian", "ext4", "vfat", "qcow2", "boot", "uefi", "seed", "test"),
+    "initrd": ("shell", "initrd"),
+    "test": (
+        "shell",
+        "tar",
+        "debian",
+        "ext4",
+        "vfat",
+        "qcow2",
+        "boot",
+        "uefi",
+        "seed",
+        "initrd",
+        "test",
+    ),
 }
 ANY_IMAGE = ("shell",)
 ELEMENTS: Mapping[str, tuple[str, ...]] = {
@@ -62,6 +75,12 @@ class Tool:
 
 def _named(debian: str, redhat: str = "", suse: str = "") -> Mapping[str, str]:
     return {DEBIAN: debian, REDHAT: redhat or debian, SUSE: suse or redhat or debian}
+
+
+def _shared(name: str) -> tuple[str, ...]:
+    triplets = ("x86_64-linux-gnu", "aarch64-linux-gnu")
+    directories = (*(f"lib/{triplet}" for triplet in triplets), "lib64", "lib")
+    return tuple(f"/usr/{directory}/{name}" for directory in directories)
 
 
 def _library(name: str, module: str, feature: str, debian: str) -> Tool:
@@ -191,6 +210,45 @@ TOOLS = (
             "/usr/share/qemu/ovmf-x86_64-4m-code.bin",
             "/usr/share/qemu/ovmf-x86_64-code.bin",
         ),
+    ),
+    Tool(
+        name="liblz4",
+        features=("initrd",),
+        purpose="reads and writes initrds that are lz4",
+        packages=_named("liblz4-1", "lz4-libs", "liblz4-1"),
+        files=_shared("liblz4.so.1"),
+    ),
+    Tool(
+        name="liblzo2",
+        features=("initrd",),
+        purpose="reads and writes initrds that are lzo",
+        packages=_named("liblzo2-2", "lzo", "liblzo2-2"),
+        files=_shared("liblzo2.so.2"),
+    ),
+    Tool(
+        name="libzstd",
+        features=("initrd",),
+        purpose="reads and writes initrds that are zstd",
+        packages=_named("libzstd1", "libzstd", "libzstd1"),
+        files=_shared("libzstd.so.1"),
+    ),
+    Tool(
+        name="depmod",
+        features=("initrd",),
+        purpose="indexes kernel modules that are added",
+        packages=_named("kmod"),
+    ),
+    Tool(name="cpio", features=("test",), purpose="tests of initrds", packages=_named("cpio")),
+    Tool(name="zstd", features=("test",), purpose="tests of initrds", packages=_named("zstd")),
+    Tool(name="lz4", features=("test",), purpose="tests of initrds", packages=_named("lz4")),
+    Tool(name="lzop", features=("test",), purpose="tests of initrds", packages=_named("lzop")),
+    Tool(name="bzip2", features=("test",), purpose="tests of initrds", packages=_named("bzip2")),
+    Tool(
+        name="lsinitramfs",
+        features=("test",),
+        purpose="tests of initrds",
+        packages={DEBIAN: "initramfs-tools-core"},
+        version=(),
     ),
     Tool(
         name="shellcheck",

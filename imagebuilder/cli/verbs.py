@@ -17,6 +17,7 @@ VERBS = {
     "doctor": "show which host tools are needed and which are missing",
     "cache": "list, measure, check and prune what builds have kept",
     "boot": "start an image in qemu and wait for what it should say",
+    "initrd": "look into an initrd and change it, without unpacking it",
 }
 TAKES_BUILD_OPTIONS = ("build", "plan")
 
