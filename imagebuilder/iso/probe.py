@@ -163,16 +163,12 @@ def _check_size(
         for part in partitions
         if part.type != f"0x{PROTECTIVE:02x}"
     }
-    padding = {name: end for name, end in ends.items() if end > size}
-    if not padding:
-        return max(ends.values())
-    _, worst = max((end, name) for name, end in padding.items())
-    named = next(iter(padding)) if len(padding) > 1 else worst
-    raise ConfigError(
-        f"truncated: {named} ends at byte {ends[named]}, the file has {size}",
-        where=where,
-        hint="download it again, and compare its checksum",
-    )
+    for name, end in ends.items():
+        if end > size:
+            what = f"truncated: {name} ends at byte {end}, the file has {size}"
+            hint = "download it again, and compare its checksum"
+            raise ConfigError(what, where=where, hint=hint)
+    return max(ends.values())
 
 
 def _grown(volume: Volume, partitions: tuple[Partition, ...]) -> bool:
