@@ -92,7 +92,9 @@ def _ls(arguments: argparse.Namespace) -> None:
     if arguments.json:
         document = {"segments": segments(initrd)}
         if not arguments.segments:
-            document["files"] = [_file(path, root.files[path]) for path in sorted(root.files)]
+            document["files"] = [
+                file_document(path, root.files[path]) for path in sorted(root.files)
+            ]
         print(json.dumps(document, indent=2))
         return
     for line in summary(initrd):
@@ -188,7 +190,11 @@ def remarks(initrd: Initrd, root: Rootfs) -> list[str]:
 
 def listed(path: str, file: File) -> str:
     """A line as `ls -l` writes it."""
-    size = f"{file.rdev[0]}, {file.rdev[1]}" if _is_device(file) else str(len(file.content))
+    size = (
+        f"{file.rdev[0]}, {file.rdev[1]}"
+        if _is_device(file)
+        else str(len(file.content) or file.size)
+    )
     size = "0" if stat.S_ISLNK(file.mode) else size
     date = datetime.fromtimestamp(file.mtime, UTC)
     arrow = f" -> {file.target}" if stat.S_ISLNK(file.mode) else ""
@@ -197,7 +203,8 @@ def listed(path: str, file: File) -> str:
     return f"{stat.filemode(file.mode)} {ids} {size:>9} {date:%Y-%m-%d %H:%M} {name}"
 
 
-def _file(path: str, file: File) -> dict[str, Any]:
+def file_document(path: str, file: File) -> dict[str, Any]:
+    """A file, for programs."""
     row: dict[str, Any] = {
         "path": path,
         "type": TYPES.get(stat.S_IFMT(file.mode), "unknown"),
@@ -205,7 +212,7 @@ def _file(path: str, file: File) -> dict[str, Any]:
         "uid": file.uid,
         "gid": file.gid,
         "mtime": file.mtime,
-        "size": len(file.content),
+        "size": len(file.content) or file.size,
     }
     if stat.S_ISLNK(file.mode):
         row["target"] = file.target

@@ -42,6 +42,7 @@ class File:
     content: bytes = b""
     source: Place | None = None
     names: set[str] = field(default_factory=set)
+    size: int = 0  # where the content was not read
 
     @property
     def target(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,12 +90,12 @@ def image(packages: Packages, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def firmware(tmp_path: Path) -> Iterator[list[str]]:
+def firmware(tmp_path: Path) -> list[str]:
     if not CODE.exists():
         pytest.skip("needs OVMF")
     own = tmp_path / "variables.fd"
     shutil.copy(VARIABLES, own)
-    yield ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={CODE}",
+    return ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={CODE}",
            "-drive", f"if=pflash,format=raw,unit=1,file={own}"]  # fmt: skip
 
 
