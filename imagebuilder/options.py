@@ -25,6 +25,7 @@ class Kind(Enum):
     GIB = auto()  # a number of GiB, decimals allowed
     MIB = auto()
     NUMBER = auto()
+    CHOICES = auto()  # with `=` and a word, repeatable, or without
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,11 @@ OPTIONS = (
     Option("no_tmpfs", "", "no-tmpfs", Kind.FLAG, "", "DIB_NO_TMPFS",
            "build on disk, not in memory"),
     Option("no_cache", "", "no-cache", Kind.FLAG, "", "IMAGEBUILDER_NO_CACHE",
-           "neither use nor keep cached root trees"),
-    Option("refresh", "", "refresh", Kind.FLAG, "", "",
-           "make the root tree anew, and keep it instead of the cached one"),
+           "neither use nor keep cached layers and outputs"),
+    Option("refresh", "", "refresh", Kind.CHOICES, "PHASE|ELEMENT", "",
+           "take all steps again, or those from this phase or element on"),
+    Option("incremental", "", "incremental", Kind.FLAG, "", "IMAGEBUILDER_INCREMENTAL",
+           "use cached layers of elements that may have read what the cache cannot know of"),
     Option("offline", "", "offline", Kind.FLAG, "", "DIB_OFFLINE",
            "do not refresh what is cached"),
     Option("qemu_img_options", "", "qemu-img-options", Kind.TEXT, "OPTIONS",
@@ -123,7 +126,8 @@ class Request:
     min_tmpfs: Size = LEAST_TMPFS
     no_tmpfs: bool = False
     no_cache: bool = False
-    refresh: bool = False
+    refresh: tuple[str, ...] = ()  # phases and elements; `root` stands for all
+    incremental: bool = False
     offline: bool = False
     qemu_img_options: str = ""
     root_label: str = ""
@@ -189,6 +193,8 @@ def usage(program: str) -> str:
 
 def _flags(option: Option) -> str:
     flags = [f"-{option.short}"] * bool(option.short) + [f"--{option.long}"] * bool(option.long)
+    if option.kind is Kind.CHOICES:
+        return f"{', '.join(flags)}[={option.metavar}]"
     return ", ".join(flags) + (f" {option.metavar}" if option.metavar else "")
 
 
@@ -210,14 +216,30 @@ def implied(names: list[str], *, arch: str, base: bool) -> tuple[str, ...]:
 
 def _getopt(words: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
     short = "".join(o.short + ":" * bool(o.metavar) for o in OPTIONS if o.short)
-    long = [o.long + "=" * bool(o.metavar) for o in OPTIONS if o.long]
+    long = [o.long + "=" * _takes_argument(o) for o in OPTIONS if o.long]
+    chosen, rest = _choices(words)
     try:
-        return getopt.gnu_getopt(list(words), short, long)
+        given, elements = getopt.gnu_getopt(rest, short, long)
     except getopt.GetoptError as error:
         known = [f"--{option.long}" for option in OPTIONS if option.long]
         raise ConfigError(
             error.msg, hint=nearest(f"--{error.opt}", known) or "see --help for the options"
         ) from error
+    return [*chosen, *given], elements
+
+
+def _choices(words: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Options whose argument may be left out, with those that have one; `getopt` knows no such."""
+    end = words.index("--") if "--" in words else len(words)
+    flags = tuple(f"--{o.long}=" for o in OPTIONS if o.kind is Kind.CHOICES)
+    taken = [word for word in words[:end] if word.startswith(flags)]
+    rest = [word for word in words[:end] if word not in taken]
+    pairs = [(flag, value) for flag, _, value in (word.partition("=") for word in taken)]
+    return pairs, [*rest, *words[end:]]
+
+
+def _takes_argument(option: Option) -> bool:
+    return bool(option.metavar) and option.kind is not Kind.CHOICES
 
 
 def _by_flag(flag: str) -> Option:
@@ -232,6 +254,8 @@ def _add(option: Option, before: Any, argument: str, *, where: str) -> Any:
     match option.kind:
         case Kind.FLAG:
             return True
+        case Kind.CHOICES:
+            return (*(before or ()), *(argument or "root").split(","))
         case Kind.COUNT:
             return (before or 0) + 1
         case Kind.WORDS:

@@ -35,6 +35,7 @@ class Account:
     tree: sizes.Branch | None = None
     layout: tuple[str, ...] = ()
     artefacts: tuple[Artefact, ...] = ()
+    unchanged: bool = False  # the outputs are those of an earlier build, and so is its report
 
     def listen(self, event: Event) -> None:
         """Take note, and pass on."""
@@ -90,4 +91,5 @@ def kept(draft: Draft, listen: Listener) -> Generator[Account, None, None]:
             with suppress(BuildError):  # the first error is the one to tell
                 write(account.report(error), directory)
         raise
-    write(account.report(None), directory)
+    if not account.unchanged:
+        write(account.report(None), directory)

@@ -43,6 +43,15 @@ def lend_resolver(tree: Path) -> None:
     paths.write_in(tree, RESOLV, host.read_bytes() if host.is_file() else FALLBACK)
 
 
+def renew_resolver(tree: Path) -> None:
+    """Make the file that a layer was lent the host's of today; a symlink stays."""
+    host, lent = Path(RESOLV), tree / RESOLV.lstrip("/")
+    if not host.is_file() or paths.is_symlink_in(tree, RESOLV):
+        return
+    if not lent.is_file() or lent.read_bytes() != host.read_bytes():
+        paths.write_in(tree, RESOLV, host.read_bytes())
+
+
 def return_resolver(tree: Path) -> None:
     """Put the tree's own resolver file back, unless a hook has made it a symlink."""
     if paths.is_symlink_in(tree, RESOLV):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from imagebuilder.element.model import PHASES
 from imagebuilder.events import Listener, ignore
 from imagebuilder.hooks import merged
-from imagebuilder.hooks.phase import read_environment
+from imagebuilder.hooks.phase import Outside, Work, fingerprints, read_environment
 from imagebuilder.hooks.place import Place
 from imagebuilder.options import Request
 from imagebuilder.plan import make
@@ -15,17 +16,33 @@ from imagebuilder.plan.model import Draft, Plan
 from imagebuilder.sandbox.isolate import isolate
 
 
-def plan(request: Request) -> Plan:
-    """What a build would do; nothing is done, but `environment.d` is run."""
+def plan(request: Request) -> tuple[Plan, Outside]:
+    """What a build would do; nothing is done, but `environment.d` and `fingerprint.d` are run."""
     draft = make.draft(request)
     with tempfile.TemporaryDirectory() as directory:
         place = Place(scratch=Path(directory))
         place.make()
         isolate()
-        return settle(draft, place, ignore)
+        planned = settle(draft, place, ignore)
+        outside = Outside(digests={})
+        return planned, outside if request.no_cache else look_outside(planned, place, ignore)
 
 
 def settle(draft: Draft, place: Place, listen: Listener) -> Plan:
     """The plan for a draft, with the merged hooks tree written where the build will need it."""
     merged.copy(draft.tree, place.hooks)
     return make.finish(draft, read_environment(place, draft.tree, draft.variables, listen))
+
+
+def look_outside(plan: Plan, place: Place, listen: Listener) -> Outside:
+    """What the elements take from outside, as their `fingerprint.d` finds it."""
+    return fingerprints(
+        Work(
+            phase=PHASES[0],
+            place=place,
+            tree=plan.draft.tree,
+            variables=plan.draft.variables,
+            listen=listen,
+            secrets=plan.secrets,
+        )
+    )

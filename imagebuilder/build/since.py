@@ -1,37 +1,66 @@
-"""What has changed since the last build of an image of this name."""
+"""What a build would find in the cache, and what changed since the last build of its name."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from imagebuilder.build.base import LAYERS
+from imagebuilder.build import layers
 from imagebuilder.cache import history
+from imagebuilder.cache.model import UnusableError
 from imagebuilder.cache.store import Store
-from imagebuilder.options import Request, cache_directory
+from imagebuilder.options import Request
 from imagebuilder.plan import digest
 from imagebuilder.plan.model import Plan
 
+Digests = Mapping[str, str]  # of what fingerprint.d printed
 
-def remember(plan: Plan) -> None:
+
+def remember(plan: Plan, digests: Digests) -> None:
     """Write down what this build was made from, if that can be done."""
-    steps = {step.phase: step.inputs for step in digest.chain(plan)}
-    history.remember(_store(plan.request), _name(plan.request), steps)
+    steps = {step.phase: step.inputs for step in digest.chain(plan, digests)}
+    history.remember(layers.store_of(plan), _name(plan.request), steps)
 
 
-def changes(plan: Plan) -> tuple[str, ...]:
-    """Which inputs are not those of the last build, each with the first phase that sees it."""
-    before = history.recall(_store(plan.request), _name(plan.request))
+def outlook(plan: Plan, digests: Digests) -> dict[str, tuple[str, str]]:
+    """The id of each phase's step, and whether it would be taken from the cache."""
+    store, request = layers.store_of(plan), plan.request
+    again, refreshed, sure = digest.refreshed(plan), False, True
+    reached, found = digest.FORMAT, {}
+    for step in digest.steps(plan, digests):
+        reached = digest.identify(reached, step.inputs)
+        refreshed = refreshed or step.name == again
+        trusted = step.known or request.incremental
+        if request.no_cache or refreshed or step.name == "cleanup":
+            state = "to do"
+        elif not sure:
+            state = "known when earlier steps are done"
+        else:
+            state = _state(store, reached) if trusted else "to do, as it may depend on anything"
+        for phase in step.phases:
+            found[phase.name] = (reached if sure else "", state)
+        sure = sure and trusted
+    return found
+
+
+def changes(plan: Plan, digests: Digests) -> tuple[str, ...]:
+    """Which inputs are not those of the last build, each with the first step that sees it."""
+    before = history.recall(layers.store_of(plan), _name(plan.request))
     if not before:
         return ("nothing is known of an earlier build",)
     found: dict[str, str] = {}
-    for step in digest.chain(plan):
-        for change in history.explain(before.get(step.phase, {}), step.inputs):
-            found.setdefault(change, step.phase)
-    return tuple(f"{phase}: {change}" for change, phase in found.items()) or ("nothing",)
+    for step in digest.steps(plan, digests):
+        for change in history.explain(before.get(step.name, {}), step.inputs):
+            found.setdefault(change, step.name)
+    return tuple(f"{name}: {change}" for change, name in found.items()) or ("nothing",)
 
 
-def _store(request: Request) -> Store:
-    return Store(cache_directory(request) / LAYERS)
+def _state(store: Store, key: str) -> str:
+    try:
+        store.read(key)
+    except UnusableError:
+        return "to do"
+    return "cached"
 
 
 def _name(request: Request) -> str:

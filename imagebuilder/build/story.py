@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 from imagebuilder import paths, registry
 from imagebuilder.boot.model import EMPTY, BootBlocks
-from imagebuilder.build import account, base, check, convert, finish, since
+from imagebuilder.build import account, check, convert, finish, finished, layers, since
 from imagebuilder.build.pour import Pouring, stage
 from imagebuilder.build.prepare import settle
 from imagebuilder.build.scratch import scratch
+from imagebuilder.cache.model import limits
+from imagebuilder.cache.prune import prune
 from imagebuilder.disk.fstab import fstab
 from imagebuilder.element.model import PHASES, Phase
 from imagebuilder.errors import ConfigError
@@ -36,48 +39,64 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
     check.before(draft)
     isolate()
     check.make_cache(request)
-    with scratch(request) as place, account.kept(draft, listen) as kept:
+    with scratch(request) as place, account.kept(draft, listen) as kept, ExitStack() as lasting:
         listen = kept.listen
         plan = settle(draft, place, listen)
         for warning in plan.warnings:
             listen(Said(warning, warning=True))
         merged.write_packages(place.hooks, plan.packages)
         merged.write_package_maps(place.hooks, draft.elements)
-        with ExitStack() as lasting:
-            making = _making(plan, place, listen, lasting)
-            with base.root_tree(making):
-                blocks = _finish_tree(plan, place, listen)
-            pouring = Pouring(plan=plan, place=place, run=run, listen=listen, lay=kept.lay)
-            kept.look_at(place.tree)
-            artefacts = kept.artefacts = convert.outputs(pouring, blocks)
-        if not request.no_cache:
-            since.remember(plan)
-            base.prune(making)
-        return artefacts
+        os.environ["SOURCE_DATE_EPOCH"] = str(plan.epoch)
+        tree = layers.begin(_making(plan, place, listen, lasting))
+        key = finished.identify(plan, layers.known_id(tree), tree.digests)
+        artefacts = finished.find(plan, key, listen)
+        if not artefacts:
+            layers.grow(tree)
+            key = finished.identify(plan, tree.id if tree.sure else "", tree.digests)
+            artefacts = finished.find(plan, key, listen)
+        kept.unchanged = bool(artefacts)
+        artefacts = kept.artefacts = artefacts or _finish(plan, place, kept)
+    if not request.no_cache:
+        since.remember(plan, tree.digests)
+        _keep(plan, key, () if kept.unchanged else artefacts)
+    return artefacts
 
 
-def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> base.Making:
-    def run_root() -> None:
-        run_phase(_work(plan, place, PHASES[0], listen))
-        _check_root(place.tree)
+def _finish(plan: Plan, place: Place, kept: account.Account) -> tuple[Artefact, ...]:
+    """Make the outputs from the tree that finalise.d has left."""
+    blocks = _finish_tree(plan, place, kept.listen)
+    pouring = Pouring(plan=plan, place=place, run=run, listen=kept.listen, lay=kept.lay)
+    kept.look_at(place.tree)
+    return convert.outputs(pouring, blocks)
 
-    return base.Making(plan=plan, place=place, listen=listen, run=run_root, lasting=lasting)
+
+def _keep(plan: Plan, key: str, made: tuple[Artefact, ...]) -> None:
+    """Leave in the cache what the next build can use, within its limits."""
+    if key and made:
+        finished.keep(plan, key, made)
+    most = limits(plan.request.environment)
+    prune(layers.store_of(plan), most)
+    finished.store_of(plan.request).prune(most, time.time())
 
 
-def _finish_tree(plan: Plan, place: Place, listen: Listener) -> BootBlocks:
-    """Run the phases after root, and what the core does between them."""
-    os.environ["SOURCE_DATE_EPOCH"] = str(plan.epoch)
-    finish.lend_resolver(place.tree)
-    blocks = EMPTY
-    between: dict[str, Callable[[], None]] = {
+def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> layers.Making:
+    after: dict[str, Callable[[], None]] = {
+        "root": lambda: _check_root(place.tree),
         "post-root": lambda: detach_below(place.tree),
         "block-device": lambda: _write_fstab(plan, place.tree),
     }
-    for phase in PHASES[1:]:
+
+    def run_one(phase: Phase) -> None:
         run_phase(_work(plan, place, phase, listen))
-        between.get(phase.name, lambda: None)()
-        if phase.name == "finalise":
-            blocks = _install_boot_loader(plan, place, listen)
+        after.get(phase.name, lambda: None)()
+
+    return layers.Making(plan=plan, place=place, listen=listen, run=run_one, lasting=lasting)
+
+
+def _finish_tree(plan: Plan, place: Place, listen: Listener) -> BootBlocks:
+    """Do what comes after finalise.d: the boot loader, cleanup.d, and what the core tidies up."""
+    blocks = _install_boot_loader(plan, place, listen)
+    run_phase(_work(plan, place, PHASES[-1], listen))
     with stage(listen, "tidy"):
         detach_below(place.tree)
         finish.return_resolver(place.tree)

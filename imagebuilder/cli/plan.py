@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from imagebuilder.options import parse, usage
 from imagebuilder.plan import show
+from imagebuilder.plan.model import Plan
 
-FORMATS = {
+FORMATS: dict[str, Callable[[Plan, show.Outlook], str]] = {
     "text": show.text,
     "json": show.as_json,
-    "dot": show.dot,
-    "mermaid": show.mermaid,
+    "dot": lambda plan, _: show.dot(plan),
+    "mermaid": lambda plan, _: show.mermaid(plan),
 }
 
 
@@ -33,9 +35,10 @@ def run(arguments: argparse.Namespace) -> int:
     if request.help:
         print(usage("imagebuilder plan"))
         return 0
-    planned = plan(request)
-    print(FORMATS[arguments.format](planned))
+    planned, outside = plan(request)
+    print(FORMATS[arguments.format](planned, since.outlook(planned, outside.digests)))
     if arguments.format == "text":
         print("changed since the last build of this name:")
-        print("\n".join(f"  {line}" for line in since.changes(planned)))
+        print("\n".join(f"  {line}" for line in since.changes(planned, outside.digests)))
+        print("".join(f"not known: {failure}\n" for failure in outside.failures), end="")
     return 0

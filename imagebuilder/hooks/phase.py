@@ -51,6 +51,14 @@ class Work:
         return Path("/", IN_TARGET) if self.inside else self.place.hooks
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What `fingerprint.d` has found: the SHA-256 of what each program printed."""
+
+    digests: Mapping[str, str]
+    failures: tuple[str, ...] = ()
+
+
 def read_environment(
     place: Place, tree: HooksTree, variables: Mapping[str, str], listen: Listener
 ) -> dict[str, str]:
@@ -61,13 +69,14 @@ def read_environment(
         return _settle(session, work)
 
 
-def fingerprints(work: Work) -> dict[str, str]:
-    """The SHA-256 of what each program in `fingerprint.d` prints; raise HookError if one fails."""
+def fingerprints(work: Work) -> Outside:
+    """Run the programs in `fingerprint.d`, which say what elements take from outside."""
     directory = work.place.hooks / FINGERPRINTS
     programs = sorted(directory.iterdir()) if directory.is_dir() else []
+    digests: dict[str, str] = {}
+    failures: list[str] = []
     if not programs:
-        return {}
-    digests = {}
+        return Outside(digests=digests)
     with enter(Sandbox(deadline=PATIENCE)) as session:
         settled = _settle(session, work)
         for program in programs:
@@ -77,9 +86,10 @@ def fingerprints(work: Work) -> dict[str, str]:
             outcome = session.execute(command, printer, capture=True)
             printer.flush()
             if outcome.exited.status:
-                raise HookError(f"{step} failed{printer.tail()}", status=outcome.exited.status)
-            digests[program.name] = hashlib.sha256(outcome.captured).hexdigest()
-    return digests
+                failures.append(f"{step} failed{printer.tail()}")
+            else:
+                digests[program.name] = hashlib.sha256(outcome.captured).hexdigest()
+    return Outside(digests=digests, failures=tuple(failures))
 
 
 def run_phase(work: Work) -> None:

@@ -1,145 +1,218 @@
-"""What each phase depends on, by name, and the content id that follows from it.
+"""What each step of a build depends on, by name, and the content id that follows from it.
 
-An id is the SHA-256 of the id before it and of the phase's own inputs. Every hook with its mode
-and bytes, every other file that hooks can see, the packages, and the variables count; what
-changes from call to call and says nothing about the image (`VOLATILE`) does not.
+A step is one phase, or several that share a layer. Its id is the SHA-256 of the id of the step
+before it and of its own inputs: hooks with their modes and bytes, other files that they can see,
+packages, variables, and what `fingerprint.d` found outside. What changes from call to call and
+says nothing about the image (`VOLATILE`) does not count.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from imagebuilder.disk.fstab import fstab
 from imagebuilder.element.model import PHASES, Element, Phase
 from imagebuilder.plan.model import Plan
+from imagebuilder.plan.owned import Owned, owned, sha256
 
-FORMAT = "1"  # part of every id: a change in what phases do on their own changes it
+FORMAT = "2"  # part of every id: a change in what phases do on their own changes it
+STEPS = (  # phases whose effect is one layer, and the step's name
+    ("root", ("root",)),
+    ("extra-data", ("extra-data",)),
+    ("pre-install", ("pre-install",)),
+    ("install", ("install",)),
+    ("post-install", ("post-install",)),
+    ("pre-finalise", ("post-root", "block-device", "pre-finalise")),
+    ("finalise", ("finalise",)),
+    ("cleanup", ("cleanup",)),
+)
 VOLATILE = re.compile(
     r"(TMPDIR|TMP_DIR|TMP_(BUILD|IMAGE)_DIR|TMP_(HOOKS|MOUNT)_PATH|HOME|PWD|OLDPWD|SHLVL|_|USER|LOGNAME|SHELL|TERM|COLORTERM|MAIL|LANG|PATH"
-    r"|(SSH|XDG|DBUS|SUDO|LS|LESS|GPG|PIP|VIRTUAL|PYTHON|PYTEST|CI|TMUX)(_\w+|OPEN|CLOSE)?"
+    r"|(SSH|XDG|DBUS|SUDO|LS|LESS|GPG|PIP|PYENV|VIRTUAL|PYTEST|CI|TMUX)(_\w+|OPEN|CLOSE)?|PYTHON\w*|COLUMNS|LINES"
     r"|\w+_proxy|\w+_PROXY|DISPLAY|EDITOR|PAGER|HOSTNAME|INVOCATION_ID|JOURNAL_STREAM"
+    r"|ELEMENTS_PATH|IMAGE_ELEMENT_YAML|BASH_FUNC_get_image_element_array%%"
     r"|DIB_(QUIET|NO_TIMESTAMP|DEBUG_TRACE|NO_TMPFS|MIN_TMPFS|IMAGE_CACHE|LOCKFILES|OFFLINE"
-    r"|CHECKSUM|IMAGE_SIZE|IMAGE_EXTRA_SIZE|ARGS|ENV)|OVERWRITE_OLD_IMAGE|IMAGEBUILDER_HOOK_TIMEOUT)"
+    r"|CHECKSUM|IMAGE_SIZE|IMAGE_EXTRA_SIZE|ARGS|ENV)|OVERWRITE_OLD_IMAGE|IMAGEBUILDER_HOOK_TIMEOUT"
+    r"|IMAGEBUILDER_(NO_CACHE|CACHE_MAX_SIZE|CACHE_MAX_AGE))"
 )
+# What any hook may read without declaring it, beside its element's own variables.
+COMMON = re.compile(
+    r"ARCH|DISTRO_NAME|DIB_RELEASE|DIB_INIT_SYSTEM|SOURCE_DATE_EPOCH|IMAGE_ELEMENT|LC_ALL|FS_TYPE"
+    r"|DIB_(BOOT_LABEL|MOUNTPOINTS|ROOT_FSTYPE|ROOT_LABEL|DEFAULT_INSTALLTYPE|INSTALLTYPE_\w+)"
+    r"|IMAGEBUILDER_(PARTITION_TABLE|ROOT_FSTYPE|ROOT_UUID)|EFI_BOOT_DIR|DEBIAN_FRONTEND"
+    r"|DIB_MANIFEST_IMAGE_DIR|DIB_PYTHON\w*|DIB_SKIP_\w+|INITRD"
+)
+OUTWARD = ("finalise", "cleanup")  # steps that know what the image is called
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepInputs:
+    """A step and its inputs, in order.
+
+    `known`: there is nothing else that its result depends on, as its elements promise.
+    """
+
+    name: str
+    phases: tuple[Phase, ...]
+    inputs: Mapping[str, str]
+    known: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepId:
-    """A phase's place in the chain: its id, and the inputs that make it, in order."""
+    """A step's place in the chain: its id, and the inputs that make it, in order."""
 
     phase: str
     id: str
     inputs: Mapping[str, str]
+    known: bool
 
 
-def chain(plan: Plan) -> tuple[StepId, ...]:
-    """The ids of the phases that have something to do, each built on the one before."""
-    steps: list[StepId] = []
-    previous = FORMAT
-    files = dict(_files(plan))
-    for phase in PHASES:
-        if not plan.draft.tree.of(phase.name) and not _extra(plan, phase):
-            continue
-        inputs = dict(sorted(_inputs(plan, phase, files)))
-        previous = identify(previous, inputs)
-        steps.append(StepId(phase=phase.name, id=previous, inputs=inputs))
-    return tuple(steps)
+def steps(plan: Plan, fingerprints: Mapping[str, str]) -> tuple[StepInputs, ...]:
+    """The steps that have something to do, in order.
 
-
-def root(plan: Plan, fingerprints: Mapping[str, str]) -> StepId | None:
-    """The id of the tree that root.d makes, if all that it depends on is known, else None.
-
-    `fingerprints` are the digests of what the elements' fingerprint.d printed. Only what the
-    elements with hooks in root.d have and declare counts, so that images can share the tree.
+    `fingerprints` are the digests of what the programs in `fingerprint.d` printed. An element
+    with a program that is not among them makes what is not known from its inputs.
     """
-    hooks = plan.draft.tree.of("root")
-    elements = [e for e in plan.draft.elements if e.name in {hook.element for hook in hooks}]
-    if not elements or not all(element.cacheable for element in elements):
-        return None
-    inputs = {
-        "architecture": plan.request.arch,
-        "packages of the bootstrap": " ".join(plan.early),
-        **{f"fingerprint {name}": digest for name, digest in fingerprints.items()},
-        **dict(_files_of(plan, elements)),
-        **dict(_variables_of(plan, elements)),
-    }
-    return StepId(phase="root", id=identify(FORMAT, inputs), inputs=dict(sorted(inputs.items())))
+    files = owned(plan.draft)
+    return tuple(
+        _step(plan, files, name, phases, fingerprints) for name, phases in _phases_of_steps(plan)
+    )
+
+
+def chain(plan: Plan, fingerprints: Mapping[str, str]) -> tuple[StepId, ...]:
+    """The ids of the steps, each built on the one before, as if all were known."""
+    found: list[StepId] = []
+    previous = FORMAT
+    for step in steps(plan, fingerprints):
+        previous = identify(previous, step.inputs)
+        found.append(StepId(phase=step.name, id=previous, inputs=step.inputs, known=step.known))
+    return tuple(found)
 
 
 def identify(previous: str, inputs: Mapping[str, str]) -> str:
     """The id of a step with these inputs after the step `previous`."""
-    text = json.dumps([previous, sorted(inputs.items())])
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(json.dumps([previous, sorted(inputs.items())]).encode())
 
 
-def _inputs(plan: Plan, phase: Phase, files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Names and values; values are short, and those of secrets cannot be read back."""
-    yield "architecture", plan.request.arch
-    yield from _file_inputs(phase, files)
-    for name, value in plan.environment.items():
-        if not VOLATILE.fullmatch(name):
-            secret = value in plan.secrets
-            yield f"variable {name}", _digest(value.encode()) if secret else value
-    if phase.name == "cleanup":  # where the manifests are written
-        yield "command line", plan.environment["DIB_ARGS"]
-    yield from _package_inputs(plan, phase)
+def of_outputs(plan: Plan, tree: str, cleanup: Mapping[str, str]) -> str:
+    """The id of what is written outside the tree, from the tree's id and the inputs of cleanup.d.
+
+    More counts here than for the tree: manifests record the caller's words and variables.
+    """
+    request = plan.request
+    asked = {name: repr(getattr(request, name)) for name in request.__dataclass_fields__}
+    for name in ("environment", "logfile", "no_cache", "refresh", "incremental", "offline"):
+        asked.pop(name, None)
+    told = {name: plan.environment.get(name, "") for name in ("DIB_ARGS", "DIB_ENV")}
+    made = {"boot": " ".join(plan.boot_loaders), "disk": repr(plan.draft.disk)}
+    return identify(tree, {**asked, **told, **made, **cleanup})
 
 
-def _file_inputs(phase: Phase, files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    others = tuple(f"{other.directory}/" for other in PHASES if other != phase)
-    for name, digest in files.items():
-        if name.startswith(f"{phase.directory}/"):
-            yield f"hook {name}", digest
-        elif not name.startswith(others):
-            yield f"file {name}", digest
+def refreshed(plan: Plan) -> str:
+    """The first step that `--refresh` asks to take again; nothing if it does not."""
+    wanted, files = set(plan.request.refresh), owned(plan.draft)
+    for name, phases in _phases_of_steps(plan):
+        elements = {element.name for element in files.taking_part(phases) if element}
+        if wanted & ({name} | elements | {phase.name for phase in phases}):
+            return name
+    return "root" if wanted else ""
 
 
-def _package_inputs(plan: Plan, phase: Phase) -> Iterator[tuple[str, str]]:
-    change = plan.packages.get(phase.name)
-    for verb in ("install", "uninstall") if change else ():
-        yield f"packages to {verb}", " ".join(n for r in getattr(change, verb) for n in r.names)
-    if phase.name == "root":
-        yield "packages of the bootstrap", " ".join(plan.early)
-    if _extra(plan, phase):
-        yield "packages of -p", " ".join(plan.request.packages)
+def _phases_of_steps(plan: Plan) -> Iterator[tuple[str, tuple[Phase, ...]]]:
+    """Steps with something to do; what the core itself does before finalise.d goes with that."""
+    carried: tuple[Phase, ...] = ()
+    for name, members in STEPS:
+        phases = (*carried, *(phase for phase in PHASES if phase.name in members))
+        if name == "finalise" or any(_at_work(plan, phase) for phase in phases):
+            yield name, phases
+            carried = ()
+        elif name == "pre-finalise":
+            carried = phases
+
+
+def _at_work(plan: Plan, phase: Phase) -> bool:
+    prefix = f"{phase.directory}/"
+    return _extra(plan, phase) or any(n.startswith(prefix) for n in plan.draft.tree.files)
 
 
 def _extra(plan: Plan, phase: Phase) -> bool:
     return phase.name == "install" and bool(plan.request.packages)
 
 
-def _files_of(plan: Plan, elements: Iterable[Element]) -> Iterator[tuple[str, str]]:
-    homes = tuple(element.path for element in elements)
-    for name, source in plan.draft.tree.files.items():
-        sourced = name.startswith("environment.d/")
-        if sourced or any(source.is_relative_to(home) for home in homes):
-            yield f"file {name}", _digest(_content(source))
+def _step(
+    plan: Plan,
+    files: Owned,
+    name: str,
+    phases: tuple[Phase, ...],
+    fingerprints: Mapping[str, str],
+) -> StepInputs:
+    owners = files.taking_part(phases)
+    elements = [element for element in owners if element]
+    programs = {p for e in elements for p in files.fingerprints.get(e.name, ())}
+    known = (
+        None not in owners
+        and all(element.cacheable for element in elements)
+        and programs <= fingerprints.keys()
+    )
+    inputs = {
+        **dict(_file_inputs(files, phases, only_own=known and name == "root")),
+        **{f"fingerprint {p}": fingerprints[p] for p in programs & fingerprints.keys()},
+        **dict(_variables(plan, name, elements if known else None)),
+        **dict(pair for phase in phases for pair in _other_inputs(plan, phase)),
+        "architecture": plan.request.arch,
+    }
+    return StepInputs(name=name, phases=phases, inputs=dict(sorted(inputs.items())), known=known)
 
 
-def _variables_of(plan: Plan, elements: Iterable[Element]) -> Iterator[tuple[str, str]]:
-    declared = {variable.name for element in elements for variable in element.variables}
-    for name in sorted(declared | {"DISTRO_NAME", "SOURCE_DATE_EPOCH"}):
-        value = plan.environment.get(name, "")
-        secret = value in plan.secrets
-        yield f"variable {name}", _digest(value.encode()) if secret else value
+def _file_inputs(
+    files: Owned, phases: tuple[Phase, ...], *, only_own: bool
+) -> Iterator[tuple[str, str]]:
+    """The step's hooks, and the other files that they can see, or only those of its elements."""
+    own = tuple(f"{phase.directory}/" for phase in phases)
+    others = (*(f"{phase.directory}/" for phase in PHASES), "fingerprint.d/", "README")
+    taking_part = {id(element) for element in files.taking_part(phases)}
+    for name, digest in files.digests.items():
+        if name.startswith(own):
+            yield f"hook {name}", digest
+        elif name.startswith("environment.d/") or not (
+            name.startswith(others) or (only_own and id(files.owners[name]) not in taking_part)
+        ):
+            yield f"file {name}", digest
 
 
-def _files(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Every file of the merged tree with the digest of its mode and content."""
-    for name, source in sorted(plan.draft.tree.files.items()):
-        yield name, _digest(_content(source))
+def _other_inputs(plan: Plan, phase: Phase) -> Iterator[tuple[str, str]]:
+    """Packages, and what the core does in a phase; values are short."""
+    change = plan.packages.get(phase.name)
+    for verb in ("install", "uninstall") if change else ():
+        yield f"packages to {verb}", " ".join(n for r in getattr(change, verb) for n in r.names)
+    if phase.name == "root":
+        yield "packages of the bootstrap", " ".join(plan.early)
+    if phase.name == "block-device":
+        yield "fstab", sha256(fstab(plan.draft.disk).encode())
+    if _extra(plan, phase):
+        yield "packages of -p", " ".join(plan.request.packages)
 
 
-def _content(source: Path) -> bytes:
-    if source.is_symlink():
-        return b"symlink " + bytes(source.readlink())
-    executable = bool(source.stat().st_mode & 0o111)
-    return (b"program " if executable else b"data ") + source.read_bytes()
+def _variables(
+    plan: Plan, step: str, elements: Iterable[Element] | None
+) -> Iterator[tuple[str, str]]:
+    """What the elements declare and `COMMON`, or all variables; secrets cannot be read back.
+
+    An element that is `cacheable` promises to read no others, so that images can share layers.
+    """
+    declared = {variable.name for element in elements or () for variable in element.variables}
+    for name, value in sorted(plan.environment.items()):
+        if VOLATILE.fullmatch(name):
+            continue
+        if elements is None or name in declared or _is_common(step, name):
+            yield f"variable {name}", sha256(value.encode()) if value in plan.secrets else value
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _is_common(step: str, name: str) -> bool:
+    if step == "root":
+        return name in ("DISTRO_NAME", "SOURCE_DATE_EPOCH")
+    return bool(COMMON.fullmatch(name)) or (name == "IMAGE_NAME" and step in OUTWARD)

@@ -12,8 +12,8 @@ from imagebuilder.disk import load as disk_load
 from imagebuilder.disk.model import Defaults, Disk
 from imagebuilder.element import environment as element_environment
 from imagebuilder.element import load, merge, packages, resolve
-from imagebuilder.element.model import Element, HooksTree
-from imagebuilder.errors import ConfigError
+from imagebuilder.element.model import PHASES, Element, HooksTree
+from imagebuilder.errors import ConfigError, nearest
 from imagebuilder.options import Request, cache_directory
 from imagebuilder.plan.model import Draft, Plan, PlannedOutput
 from imagebuilder.sizes import UNITS
@@ -26,8 +26,11 @@ BARE = """\
     base: image0
     mount: {mount_point: /, fstab: {options: defaults, fsck-passno: 1}}
 """
-# Only for the builder, or true only on the host (contract of the hooks' environment).
-KEPT_OUTSIDE = ("TMPDIR", "VIRTUAL_ENV", "HOME", "PATH", "_", "PWD", "OLDPWD", "SHLVL")
+# What says how to build, and nothing about the image: manifests of equal images are equal.
+INWARD_WORD = re.compile(r"--(no-cache|no-tmpfs|offline|incremental|refresh(=.*)?)")
+INWARD = (
+    "DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MIN_TMPFS", "DIB_NO_TMPFS", "DIB_OFFLINE", "DIB_QUIET",
+)  # fmt: skip
 
 
 def draft(request: Request) -> Draft:
@@ -37,6 +40,7 @@ def draft(request: Request) -> Draft:
     search = load.search_path(request.environment.get("ELEMENTS_PATH", ""))
     elements = resolve.resolve(request.elements, load.index(search))
     element_environment.check(elements, request.environment)
+    _check_refreshed(request, elements)
     tree = merge.merge(elements)
     document = block_device(request, elements)
     disk = disk_load.load(document, _defaults(request))
@@ -70,6 +74,17 @@ def finish(draft: Draft, environment: Mapping[str, str]) -> Plan:
         epoch=int(draft.variables["SOURCE_DATE_EPOCH"]),
         warnings=(*draft.warnings, *packages.warnings(draft.elements)),
     )
+
+
+def _check_refreshed(request: Request, elements: tuple[Element, ...]) -> None:
+    known = [*(phase.name for phase in PHASES), *(element.name for element in elements)]
+    for name in request.refresh:
+        if name not in known:
+            raise ConfigError(
+                f"neither a phase nor an element of this build: {name!r}",
+                where="--refresh",
+                hint=nearest(name, known),
+            )
 
 
 def block_device(request: Request, elements: tuple[Element, ...]) -> schema.Document:
@@ -128,7 +143,7 @@ def _variables(
         key: value for key, value in given.items() if value or key not in _declared(elements)
     } | {
         "ARCH": request.arch,
-        "DIB_ARGS": " ".join(request.words),
+        "DIB_ARGS": " ".join(word for word in request.words if not INWARD_WORD.fullmatch(word)),
         "DIB_BOOT_LABEL": boot,
         "DIB_CHECKSUM": request.checksum or "0",
         "DIB_DEBUG_TRACE": str(request.trace),
@@ -161,8 +176,9 @@ def _table_name(labels: list[str]) -> str:
 
 def _declared_as_bash(given: Mapping[str, str]) -> str:
     """The caller's `DIB_` variables as `declare -p` prints them."""
-    pairs = ((key, re.sub(r'(["$`\\])', r"\\\1", given[key])) for key in sorted(given))
-    return "\n".join(f'declare -x {key}="{text}"' for key, text in pairs if key[:4] == "DIB_")
+    names = [key for key in sorted(given) if key.startswith("DIB_") and key not in INWARD]
+    pairs = ((key, re.sub(r'(["$`\\])', r"\\\1", given[key])) for key in names)
+    return "\n".join(f'declare -x {key}="{text}"' for key, text in pairs)
 
 
 def _declared(elements: tuple[Element, ...]) -> frozenset[str]:

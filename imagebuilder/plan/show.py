@@ -10,19 +10,20 @@ from typing import Any
 from imagebuilder.disk.model import Device, Filesystem, Partition
 from imagebuilder.element.environment import redact
 from imagebuilder.element.model import PHASES, Phase
-from imagebuilder.plan import digest
 from imagebuilder.plan.model import Plan
 
 SHORT = 12  # hexadecimal digits of an id that a person gets to see
 
 
-def text(plan: Plan) -> str:
+Outlook = Mapping[str, tuple[str, str]]  # by phase: its step's id, and whether that is cached
+
+
+def text(plan: Plan, outlook: Outlook) -> str:
     """The plan for a human being."""
-    ids = _ids(plan)
     lines = [
         f"image      {plan.request.output_name} ({plan.request.arch})",
         f"elements   {' '.join(element.name for element in plan.draft.elements)}",
-        *(line for phase in PHASES for line in _phase_lines(plan, phase, ids)),
+        *(line for phase in PHASES for line in _phase_lines(plan, phase, outlook)),
         f"boot       {', '.join(plan.boot_loaders) or 'no boot loader'}",
         f"disk       from {plan.draft.disk_source}",
         *(f"  {line}" for line in _disk_lines(plan)),
@@ -32,9 +33,9 @@ def text(plan: Plan) -> str:
     return redact("\n".join(lines), plan.secrets)
 
 
-def as_json(plan: Plan) -> str:
+def as_json(plan: Plan, outlook: Outlook) -> str:
     """The plan for a program; keys are stable."""
-    return redact(json.dumps(_document(plan), indent=2), plan.secrets)
+    return redact(json.dumps(_document(plan, outlook), indent=2), plan.secrets)
 
 
 def dot(plan: Plan) -> str:
@@ -54,17 +55,14 @@ def mermaid(plan: Plan) -> str:
     return "\n".join(("flowchart LR", *lines))
 
 
-def _ids(plan: Plan) -> dict[str, str]:
-    return {step.phase: step.id for step in digest.chain(plan)}
-
-
-def _phase_lines(plan: Plan, phase: Phase, ids: Mapping[str, str]) -> Iterator[str]:
+def _phase_lines(plan: Plan, phase: Phase, outlook: Outlook) -> Iterator[str]:
     hooks = plan.draft.tree.of(phase.name)
     change = plan.packages.get(phase.name)
     if not hooks and not (change and (change.install or change.uninstall)):
         return
     where = f"({phase.where.value})"
-    yield f"{phase.name:<12} {where:<28} {ids.get(phase.name, '')[:SHORT]}".rstrip()
+    key, state = outlook.get(phase.name, ("", ""))
+    yield f"{phase.name:<12} {where:<28} {key[:SHORT]:<{SHORT}} {state}".rstrip()
     if phase.name == "root" and plan.early:
         yield f"  with the bootstrap: {' '.join(plan.early)}"
     for verb in ("install", "uninstall") if change else ():
@@ -94,8 +92,8 @@ def _amount(partition: Partition) -> str:
     return f"{partition.percent:g} %" if partition.size is None else str(partition.size)
 
 
-def _document(plan: Plan) -> dict[str, Any]:
-    disk, ids = plan.draft.disk, _ids(plan)
+def _document(plan: Plan, outlook: Outlook) -> dict[str, Any]:
+    disk = plan.draft.disk
     return {
         "name": plan.request.output_name,
         "arch": plan.request.arch,
@@ -108,7 +106,8 @@ def _document(plan: Plan) -> dict[str, Any]:
             {
                 "name": phase.name,
                 "where": phase.where.value,
-                "id": ids.get(phase.name),
+                "id": outlook.get(phase.name, ("", ""))[0] or None,
+                "state": outlook.get(phase.name, ("", ""))[1] or None,
                 "hooks": [
                     {"name": h.name, "element": h.element, "source": str(h.source)}
                     for h in plan.draft.tree.of(phase.name)

@@ -36,7 +36,7 @@ def elements(tmp_path: Path) -> Path:
 def steps(elements: Path, *words: str, **variables: str) -> dict[str, digest.StepId]:
     environment = {"ELEMENTS_PATH": str(elements), **variables}
     draft = make.draft(parse(("-n", "os", "app", *words), environment))
-    return {step.phase: step for step in digest.chain(make.finish(draft, draft.variables))}
+    return {step.phase: step for step in digest.chain(make.finish(draft, draft.variables), {})}
 
 
 def changed(elements: Path, name: str, text: str) -> set[str]:
@@ -92,7 +92,7 @@ def test_ids_do_not_depend_on_the_hash_seed(elements: Path) -> None:
         "import sys; from imagebuilder.options import parse\n"
         "from imagebuilder.plan import digest, make\n"
         "draft = make.draft(parse(['-n', 'os', 'app'], {'ELEMENTS_PATH': sys.argv[1]}))\n"
-        "print([step.id for step in digest.chain(make.finish(draft, draft.variables))])\n"
+        "print([step.id for step in digest.chain(make.finish(draft, draft.variables), {})])\n"
     )
     said = {
         subprocess.run(

@@ -1,0 +1,123 @@
+"""Outputs that were made before from the same: they are left, or put back, instead of made."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from imagebuilder.build import check
+from imagebuilder.cache.outputs import File, OutputStore, is_equal, is_same
+from imagebuilder.events import Listener, Said
+from imagebuilder.formats import place, sparse
+from imagebuilder.formats.model import Artefact, Output
+from imagebuilder.options import Request, cache_directory
+from imagebuilder.plan import digest
+from imagebuilder.plan.model import Plan
+
+OUTPUTS = "outputs"
+MOST_BESIDE = 8 << 20  # bytes
+
+
+def store_of(request: Request) -> OutputStore:
+    """The store of outputs of a build."""
+    return OutputStore(cache_directory(request) / OUTPUTS)
+
+
+def identify(plan: Plan, tree: str, fingerprints: Mapping[str, str]) -> str:
+    """The id of everything that comes of the tree with this id; empty if that is not known.
+
+    It is not if a hook in cleanup.d may do anything.
+    """
+    request = plan.request
+    saved = plan.environment.get("DIB_MANIFEST_SAVE_DIR") or _beside(request)
+    if not tree or request.refresh or Path(saved) != _beside(request):
+        return ""
+    steps = [step for step in digest.steps(plan, fingerprints) if step.name == "cleanup"]
+    inputs = {name: value for step in steps for name, value in step.inputs.items()}
+    known = request.incremental or all(step.known for step in steps)
+    return digest.of_outputs(plan, tree, inputs) if known else ""
+
+
+def find(plan: Plan, key: str, listen: Listener) -> tuple[Artefact, ...]:
+    """The outputs under their final names, if they were made before and are as they were."""
+    store, wanted = store_of(plan.request), check.outputs(plan.request, plan.epoch)
+    known = store.find(key) if key else None
+    if known is None or len(known.files) != len(wanted):
+        return ()
+    links = [store.link(key, number) for number in range(len(wanted))]
+    pairs = list(zip(known.files, wanted, links, strict=True))
+    if all(_is_in_place(file, output) for file, output, _ in pairs):
+        listen(Said("cache: outputs are up to date"))
+    elif all(is_equal(file, link) for file, _, link in pairs):
+        listen(Said("cache: outputs taken from it"))
+        for file, output, link in pairs:
+            if not _is_in_place(file, output):
+                _put(output, link)
+        store.keep(key, [output.path for output in wanted], known.beside)
+    else:
+        return ()
+    _put_beside(plan, known.beside)
+    return tuple(_artefact(output) for output in wanted)
+
+
+def keep(plan: Plan, key: str, artefacts: Sequence[Artefact]) -> None:
+    """Remember outputs that were just made; they cannot be if there is much beside them."""
+    directory = _beside(plan.request)
+    beside = {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+    if sum(map(len, beside.values())) <= MOST_BESIDE:
+        store_of(plan.request).keep(key, [artefact.path for artefact in artefacts], beside)
+
+
+def _is_in_place(file: File, output: Output) -> bool:
+    names = [Path(f"{output.path}.{kind}") for kind in output.checksums]
+    return is_same(file, output.path) and all(name.is_file() for name in names)
+
+
+def _put(output: Output, link: Path) -> None:
+    """Give an output its final name: a file that nobody else has, else a copy of it."""
+    if link.stat().st_nlink > 1:
+        place.place(output, _copying(link), lambda: link.stat().st_size)
+        return
+    temporary = output.path.with_name(f".{secrets.token_hex(8)}.new")
+    try:
+        temporary.hardlink_to(link)
+        place.move(temporary, output)
+    except OSError:
+        place.place(output, _copying(link), lambda: link.stat().st_size)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _copying(source: Path) -> Callable[[Path], None]:
+    def fill(target: Path) -> None:
+        with source.open("rb") as original, target.open("wb") as file:
+            sparse.copy(original.fileno(), file.fileno())
+
+    return fill
+
+
+def _put_beside(plan: Plan, beside: Mapping[str, bytes]) -> None:
+    directory = _beside(plan.request)
+    for name, data in beside.items():
+        path = directory / name
+        if not (path.is_file() and path.read_bytes() == data):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+
+
+def _artefact(output: Output) -> Artefact:
+    sums = {
+        kind: Path(f"{output.path}.{kind}").read_text().split(maxsplit=1)[0].lstrip("\\")
+        for kind in output.checksums
+    }
+    size = output.path.stat().st_size
+    return Artefact(path=output.path, format=output.format, size=size, digests=sums)
+
+
+def _beside(request: Request) -> Path:
+    return Path(f"{request.output_name}.d")

@@ -1,0 +1,187 @@
+"""What builds have put outside, so that a build of the same need not make it again.
+
+    <key>.json   the files with what they looked like, and small files beside them as they are
+    <key>.<n>    another name (hard link) of the n-th file, where the filesystem allows it
+
+A file is the one that was made if nothing about its inode has changed. After a change that may be
+one of names only, its content tells. Whatever is not as it was counts as absent.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from imagebuilder.cache.entry import decode, encode
+from imagebuilder.cache.model import DamagedError, Limits, checked_key, is_key
+from imagebuilder.sizes import Size
+
+CHUNK = 1 << 22
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file that was made; `path` is where it was put."""
+
+    path: str
+    size: int
+    inode: int
+    modified: int  # in ns, as the next
+    changed: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """The files of a build, and by their paths the contents of small files beside them."""
+
+    files: tuple[File, ...]
+    beside: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputStore:
+    """Outputs by the ids of what they were made from; nothing of it can fail a build."""
+
+    root: Path
+
+    def keep(self, key: str, paths: Sequence[Path], beside: Mapping[str, bytes]) -> None:
+        """Write down what was made, and hold on to it."""
+        with suppress(OSError):
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files = []
+            for number, path in enumerate(paths):
+                self._link(path, self.link(key, number))
+                files.append(_described(path))
+            self._write(key, Outputs(files=tuple(files), beside=beside))
+
+    def find(self, key: str) -> Outputs | None:
+        """What is known of the outputs with this id."""
+        try:
+            fields = decode(self._meta(key).read_bytes())
+            os.utime(self._meta(key))
+            return Outputs(
+                files=tuple(File(**file) for file in fields["files"]),
+                beside={path: base64.b64decode(text) for path, text in fields["beside"].items()},
+            )
+        except (OSError, DamagedError, KeyError, TypeError, ValueError):
+            return None
+
+    def link(self, key: str, number: int) -> Path:
+        """The store's own name of a file, which need not be there."""
+        return self.root / f"{checked_key(key)}.{number}"
+
+    def entries(self) -> dict[str, Size]:
+        """The keys, those used least recently first, and what their files take on the disk."""
+        with suppress(OSError):
+            metas = [path for path in self.root.glob("*.json") if is_key(path.stem)]
+            metas.sort(key=lambda path: path.stat().st_mtime)
+            return {meta.stem: self._size(meta.stem) for meta in metas}
+        return {}
+
+    def prune(self, limits: Limits, now: float) -> tuple[str, ...]:
+        """Forget outputs that were not used for long (`now` in seconds) or are too much."""
+        sizes, gone = self.entries(), []
+        for key in tuple(sizes):
+            with suppress(OSError):
+                age = now - self._meta(key).stat().st_mtime
+                old = limits.max_age is not None and age > limits.max_age.total_seconds()
+                if old or (limits.max_size is not None and sum(sizes.values()) > limits.max_size):
+                    self.remove(key)
+                    del sizes[key]
+                    gone.append(key)
+        return tuple(gone)
+
+    def remove(self, key: str) -> None:
+        """Forget outputs; files that have names elsewhere stay there."""
+        for path in self.root.glob(f"{checked_key(key)}.*"):
+            path.unlink(missing_ok=True)
+
+    def _size(self, key: str) -> Size:
+        files = self.root.glob(f"{key}.*")
+        return Size(sum(path.stat().st_blocks * 512 for path in files))
+
+    def _link(self, path: Path, link: Path) -> None:
+        """Give a file a second name; on another filesystem it has none."""
+        temporary = link.with_name(f".{secrets.token_hex(8)}")
+        with suppress(OSError):
+            try:
+                temporary.hardlink_to(path)
+                temporary.replace(link)
+            finally:
+                temporary.unlink(missing_ok=True)  # two names of one file are not replaced
+
+    def _write(self, key: str, outputs: Outputs) -> None:
+        fields = {
+            "files": [asdict(file) for file in outputs.files],
+            "beside": {p: base64.b64encode(data).decode() for p, data in outputs.beside.items()},
+        }
+        temporary = self._meta(key).with_name(f".{secrets.token_hex(8)}")
+        try:
+            temporary.write_bytes(encode(fields))
+            temporary.replace(self._meta(key))
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _meta(self, key: str) -> Path:
+        return self.root / f"{checked_key(key)}.json"
+
+
+def is_same(file: File, path: Path) -> bool:
+    """Whether `path` is the very file, and nothing about it has changed."""
+    with suppress(OSError):
+        status = path.lstat()
+        return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns) == (
+            file.inode,
+            file.size,
+            file.modified,
+            file.changed,
+        )
+    return False
+
+
+def is_equal(file: File, path: Path) -> bool:
+    """Whether `path` is the file with the content it had, whatever its names are now."""
+    with suppress(OSError):
+        return is_same(file, path) or (
+            path.lstat().st_ino == file.inode and _sha256(path) == file.sha256
+        )
+    return False
+
+
+def _described(path: Path) -> File:
+    digest = _sha256(path)
+    status = path.lstat()
+    return File(
+        path=str(path),
+        size=status.st_size,
+        inode=status.st_ino,
+        modified=status.st_mtime_ns,
+        changed=status.st_ctime_ns,
+        sha256=digest,
+    )
+
+
+def _sha256(path: Path) -> str:
+    """The digest of a file's data and of where it lies; holes are not read."""
+    digest = hashlib.sha256(str(path.stat().st_size).encode())
+    with path.open("rb", buffering=0) as file:
+        end = 0
+        while (start := _data(file.fileno(), end)) is not None:
+            end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            digest.update(f"{start}-{end}".encode())
+            for offset in range(start, end, CHUNK):
+                digest.update(os.pread(file.fileno(), min(CHUNK, end - offset), offset))
+    return digest.hexdigest()
+
+
+def _data(fd: int, offset: int) -> int | None:
+    with suppress(OSError):
+        return os.lseek(fd, offset, os.SEEK_DATA)
+    return None

@@ -1,0 +1,63 @@
+"""Which element each file of the merged tree is from, and who takes part in which phase."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagebuilder.element.model import Element, Phase
+from imagebuilder.plan.model import Draft
+
+FINGERPRINTS = "fingerprint.d/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owned:
+    """The merged tree's files: the digests of their modes and contents, and their elements.
+
+    A file that lies outside of all elements, where a symlink has led to it, has no owner.
+    """
+
+    digests: Mapping[str, str]
+    owners: Mapping[str, Element | None]
+    fingerprints: Mapping[str, frozenset[str]]  # programs of fingerprint.d, by element
+
+    def taking_part(self, phases: Iterable[Phase]) -> tuple[Element | None, ...]:
+        """The owners of what is in these phases' directories, each once."""
+        prefixes = tuple(f"{phase.directory}/" for phase in phases)
+        found = (self.owners[name] for name in self.owners if name.startswith(prefixes))
+        return tuple({id(owner): owner for owner in found}.values())
+
+
+def owned(draft: Draft) -> Owned:
+    """Read every file of the merged tree."""
+    homes = {element.path.resolve(): element for element in draft.elements}
+    homes |= {element.path: element for element in draft.elements}
+    sources = sorted(draft.tree.files.items())
+    owners = {
+        name: next((homes[up] for up in source.parents if up in homes), None)
+        for name, source in sources
+    }
+    programs: dict[str, set[str]] = {}
+    for name, owner in owners.items():
+        if owner and name.startswith(FINGERPRINTS):
+            programs.setdefault(owner.name, set()).add(name.removeprefix(FINGERPRINTS))
+    return Owned(
+        digests={name: sha256(_content(source)) for name, source in sources},
+        owners=owners,
+        fingerprints={name: frozenset(found) for name, found in programs.items()},
+    )
+
+
+def sha256(content: bytes) -> str:
+    """The digest in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _content(source: Path) -> bytes:
+    if source.is_symlink():
+        return b"symlink " + bytes(source.readlink())
+    executable = bool(source.stat().st_mode & 0o111)
+    return (b"program " if executable else b"data ") + source.read_bytes()
