@@ -81,6 +81,26 @@ def _named(debian: str, redhat: str = "", suse: str = "") -> Mapping[str, str]:
     return {DEBIAN: debian, REDHAT: redhat or debian, SUSE: suse or redhat or debian}
 
 
+def _tested(
+    name: str,
+    what: str,
+    packages: Mapping[str, str],
+    *,
+    version: tuple[str, ...] = ("--version",),
+    files: tuple[str, ...] = (),
+) -> Tool:
+    """A row for what only tests need."""
+    purpose = f"tests of {what}"
+    return Tool(
+        name=name,
+        features=("test",),
+        purpose=purpose,
+        packages=packages,
+        version=version,
+        files=files,
+    )
+
+
 def _shared(name: str) -> tuple[str, ...]:
     triplets = ("x86_64-linux-gnu", "aarch64-linux-gnu")
     directories = (*(f"lib/{triplet}" for triplet in triplets), "lib64", "lib")
@@ -274,89 +294,38 @@ TOOLS = (
         purpose="writes squashfs images",
         packages=_named("squashfs-tools-ng"),
     ),
-    Tool(
-        name="mksquashfs",
-        features=("test",),
-        purpose="tests of squashfs images",
-        packages=_named("squashfs-tools"),
-        version=("-version",),
-    ),
-    Tool(
-        name="grub-mkrescue",
-        features=("test",),
-        purpose="tests of ISO images",
-        packages=_named("grub-common", "grub2-tools-extra", "grub2"),
-    ),
-    Tool(
-        name="cdboot.img",
-        features=("test",),
-        purpose="tests of ISO images",
-        packages={DEBIAN: "grub-pc-bin"},
+    _tested("mksquashfs", "squashfs images", _named("squashfs-tools"), version=("-version",)),
+    _tested("grub-mkrescue", "ISO images", _named("grub-common", "grub2-tools-extra", "grub2")),
+    _tested(
+        "cdboot.img",
+        "ISO images",
+        _named("grub-pc-bin", "grub2-pc-modules", "grub2-i386-pc"),
         files=("/usr/lib/grub/i386-pc/cdboot.img",),
     ),
-    Tool(
-        name="isolinux.bin",
-        features=("test",),
-        purpose="tests of ISO images",
-        packages={DEBIAN: "isolinux"},
-        files=("/usr/lib/ISOLINUX/isolinux.bin",),
+    _tested(
+        "isolinux.bin",
+        "ISO images",
+        _named("isolinux", "syslinux"),
+        files=("/usr/lib/ISOLINUX/isolinux.bin", "/usr/share/syslinux/isolinux.bin"),
     ),
-    Tool(name="cpio", features=("test",), purpose="tests of initrds", packages=_named("cpio")),
-    Tool(name="zstd", features=("test",), purpose="tests of initrds", packages=_named("zstd")),
-    Tool(name="lz4", features=("test",), purpose="tests of initrds", packages=_named("lz4")),
-    Tool(name="lzop", features=("test",), purpose="tests of initrds", packages=_named("lzop")),
-    Tool(name="bzip2", features=("test",), purpose="tests of initrds", packages=_named("bzip2")),
-    Tool(
-        name="lsinitramfs",
-        features=("test",),
-        purpose="tests of initrds",
-        packages={DEBIAN: "initramfs-tools-core"},
-        version=(),
-    ),
-    Tool(
-        name="shellcheck",
-        features=("test",),
-        purpose="checks hooks",
-        packages=_named("shellcheck", "ShellCheck"),
-    ),
-    Tool(name="git", features=("test",), purpose="tests", packages=_named("git")),
-    Tool(
-        name="xz",
-        features=("test",),
-        purpose="tests of archives",
-        packages=_named("xz-utils", "xz"),
-    ),
-    Tool(
-        name="sgdisk",
-        features=("test",),
-        purpose="tests of partition tables",
-        packages=_named("gdisk", "gdisk", "gptfdisk"),
-    ),
-    Tool(
-        name="sfdisk",
-        features=("test",),
-        purpose="tests of partition tables",
-        packages=_named("fdisk", "util-linux"),
-    ),
-    Tool(
-        name="debugfs",
-        features=("test",),
-        purpose="tests of ext4",
-        packages=_named("e2fsprogs"),
-        version=("-V",),
-    ),
-    Tool(
-        name="getfattr",
-        features=("test",),
-        purpose="tests of attributes",
-        packages=_named("attr"),
-    ),
-    Tool(name="getfacl", features=("test",), purpose="tests of ACLs", packages=_named("acl")),
-    Tool(
-        name="chromium",
-        features=("test",),
-        purpose="tests of the report's page",
-        packages={UBUNTU: "chromium-browser", **_named("chromium")},
+    _tested("cpio", "initrds", _named("cpio")),
+    _tested("zstd", "initrds", _named("zstd")),
+    _tested("lz4", "initrds", _named("lz4")),
+    _tested("lzop", "initrds", _named("lzop")),
+    _tested("bzip2", "initrds", _named("bzip2")),
+    _tested("lsinitramfs", "initrds", {DEBIAN: "initramfs-tools-core"}, version=()),
+    _tested("shellcheck", "hooks", _named("shellcheck", "ShellCheck")),
+    _tested("git", "the tree", _named("git")),
+    _tested("xz", "archives", _named("xz-utils", "xz")),
+    _tested("sgdisk", "partition tables", _named("gdisk", "gdisk", "gptfdisk")),
+    _tested("sfdisk", "partition tables", _named("fdisk", "util-linux")),
+    _tested("debugfs", "ext4", _named("e2fsprogs"), version=("-V",)),
+    _tested("getfattr", "attributes", _named("attr")),
+    _tested("getfacl", "ACLs", _named("acl")),
+    _tested(
+        "chromium",
+        "the report's page",
+        {UBUNTU: "chromium-browser", **_named("chromium")},
         version=(),
     ),
 )

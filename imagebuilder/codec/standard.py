@@ -30,7 +30,8 @@ class _Decompressor(Protocol):
     @property
     def unused_data(self) -> bytes: ...
 
-    def decompress(self, data: bytes, /) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes:
+        """What one more piece unpacks to."""
 
 
 class _Inflater:
@@ -48,6 +49,7 @@ class _Inflater:
         return self.inner.unused_data
 
     def decompress(self, data: bytes, /) -> bytes:
+        """What one more piece unpacks to."""
         return self.inner.decompress(data)
 
 

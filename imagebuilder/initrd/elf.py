@@ -73,6 +73,7 @@ class _Reader:
         self.loads: list[tuple[int, int, int]] = []
 
     def elf(self) -> Elf:
+        """Everything that Elf has."""
         interpreter, dynamic = "", dict[int, list[int]]()
         for kind, offset, address, size in self.segments():
             if kind == LOAD:
@@ -96,9 +97,11 @@ class _Reader:
         )
 
     def fields(self, shape: str, place: int) -> tuple[int, ...]:
+        """Numbers at a place, in the byte order of the file."""
         return struct.unpack_from(self.order + shape, self.content, place)
 
     def text(self, place: int) -> str:
+        """The text at a place, up to its zero byte."""
         end = self.content.index(b"\0", place)
         return self.content[place:end].decode(errors="surrogateescape")
 
@@ -121,6 +124,7 @@ class _Reader:
             yield kind, offset, address, length
 
     def dynamic(self, offset: int, size: int) -> dict[int, list[int]]:
+        """The values of a dynamic section, by tag."""
         found: dict[int, list[int]] = {}
         step = 16 if self.wide else 8
         for place in range(offset, offset + size, step):
@@ -131,6 +135,7 @@ class _Reader:
         return found
 
     def wants(self, dynamic: Mapping[int, list[int]], text: int) -> dict[str, frozenset[str]]:
+        """The versions that must be there, by library; weak ones may be missing."""
         found: dict[str, frozenset[str]] = {}
         if VERSIONS_NEEDED not in dynamic:
             return found
@@ -148,6 +153,7 @@ class _Reader:
         return found
 
     def offers(self, dynamic: Mapping[int, list[int]], text: int) -> Iterator[str]:
+        """The versions that the library itself defines."""
         if VERSIONS_DEFINED not in dynamic:
             return
         place, more = self.offset(dynamic[VERSIONS_DEFINED][0]), True
@@ -158,6 +164,7 @@ class _Reader:
             place, more = place + following, bool(following)
 
     def section(self, wanted: str) -> bytes:
+        """The bytes of a section by name."""
         (table,) = self.fields(self.word, 40 if self.wide else 32)
         size, count, strings = self.fields("HHH", 58 if self.wide else 46)
         rows = [self.row(table + index * size) for index in range(count)]

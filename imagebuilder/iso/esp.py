@@ -35,7 +35,8 @@ def write(image: Path, contents: Mapping[str, bytes], epoch: int, run: Runner) -
     place.mkdir()
     try:
         for index, path in enumerate(sorted(contents)):
-            _put(image, place / str(index), path, contents[path], epoch, run)
+            (place / str(index)).write_bytes(contents[path])
+            run(_put(image, place / str(index), path, epoch))
     except CommandError as error:
         if FULL not in error.what:
             raise
@@ -49,14 +50,10 @@ def label(boot: bytes) -> tuple[str, str]:
     return boot[place + 4 : place + 15].decode("latin-1").rstrip(), f"{number:08x}"
 
 
-def _put(image: Path, file: Path, path: str, content: bytes, epoch: int, run: Runner) -> None:
-    file.write_bytes(content)
+def _put(image: Path, file: Path, path: str, epoch: int) -> Command:
     os.utime(file, (epoch, epoch))
-    run(
-        _mtools(
-            "mcopy", "-o", "-m", "-i", os.fspath(image), os.fspath(file), f"::/{path}", epoch=epoch
-        )
-    )
+    source = os.fspath(file)
+    return _mtools("mcopy", "-o", "-m", "-i", os.fspath(image), source, f"::/{path}", epoch=epoch)
 
 
 def _grow(image: Path, contents: Mapping[str, bytes], epoch: int, run: Runner) -> None:

@@ -151,6 +151,7 @@ class _Walk:
         self.skip = self._skipped() if iso.rock_ridge else 0
 
     def directory(self, path: str, sector: int, size: int, depth: int) -> Iterator[Node]:
+        """All that is in a directory, itself excluded."""
         if depth > DEEPEST:
             raise ConfigError(f"directories lead in a circle: {path}", where=str(self.iso.path))
         pending: list[tuple[int, int]] = []
@@ -166,6 +167,7 @@ class _Walk:
     def node(
         self, path: str, record: _Record, extents: tuple[tuple[int, int], ...], depth: int
     ) -> Iterator[Node]:
+        """What a record stands for, and what is in it if it is a directory."""
         extra = rockridge.Extras()
         if self.iso.rock_ridge:
             extra = rockridge.extras(record.area[self.skip :], self.read)
@@ -185,6 +187,7 @@ class _Walk:
             yield from self.directory(full, record.start // SECTOR, record.size, depth + 1)
 
     def records(self, sector: int, size: int, path: str) -> Iterator[_Record]:
+        """The records of a directory; raise ConfigError if it is cut off or damaged."""
         content = self.read(sector * SECTOR, size)
         if len(content) < size:
             what = f"truncated: the directory /{path} lies behind the end"
@@ -203,6 +206,7 @@ class _Walk:
             place += length
 
     def name(self, raw: bytes) -> str:
+        """A name as Joliet or ISO 9660 has it, without its version."""
         if self.joliet:
             return raw.decode("utf-16-be", errors="replace").removesuffix(";1")
         return raw.decode("latin-1").partition(";")[0].removesuffix(".")

@@ -68,6 +68,7 @@ class _Valve:
         self.file, self.open = file, True
 
     def write(self, data: bytes, /) -> int:
+        """Pass on what is written, unless shut."""
         return self.file.write(data) if self.open else len(data)
 
 
