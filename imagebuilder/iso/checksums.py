@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
 
 LISTS: Mapping[str, str] = {
     "md5sum.txt": "md5",
@@ -14,6 +16,7 @@ LISTS: Mapping[str, str] = {
     "SHA256SUMS": "sha256",
 }
 LINE = re.compile(r"^([0-9a-f]{32,128})( [ *])(.+)$")
+CHUNK = 2**20
 IMPLANTED = "ISO MD5SUM"  # isomd5sum's mark in the volume descriptor's application use
 
 
@@ -44,6 +47,12 @@ def listed(text: str) -> dict[str, str]:
     """The checksums of a list, by path."""
     found = [match for line in text.splitlines() if (match := LINE.match(line))]
     return {match[3].removeprefix("./"): match[1] for match in found}
+
+
+def of_file(algorithm: str, path: Path) -> str:
+    """The checksum of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return digest(algorithm, iter(partial(file.read, CHUNK), b""))
 
 
 def digest(algorithm: str, pieces: Iterable[bytes]) -> str:

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from imagebuilder.iso.checksums import digest
 from imagebuilder.iso.model import Iso, Node
 from imagebuilder.iso.tree import Tree
+
+STRONG = "sha256"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,5 +103,5 @@ def _content(old: Tree, new: Tree, before: Node, after: Node) -> Iterator[tuple[
         return
     if before.size != after.size:
         yield f"{before.size} bytes", f"{after.size} bytes"
-    elif b"".join(old.pieces(before)) != b"".join(new.pieces(after)):
+    elif digest(STRONG, old.pieces(before)) != digest(STRONG, new.pieces(after)):
         yield f"{before.size} bytes", "other bytes"

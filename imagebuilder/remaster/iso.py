@@ -27,6 +27,7 @@ from imagebuilder.sizes import Size
 
 LONGEST_ID = 32
 PARTITION = "esp.img"
+STRONG = "sha256"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +57,13 @@ def remaster(
     output.check(source, target)
     iso = probe(source)
     _check(iso, changes)
+    needed = iso.size + _added(changes)
+    _check_room(target, needed)
     files = tree.load(iso)
     with tempfile.TemporaryDirectory(prefix="imagebuilder-iso-") as name:
         work = Path(name)
         partition = _partition(iso, files, work)
         plan = iso_plan.make(files, partition, changes, run)
-        needed = iso.size + sum(len(c) for c in plan.contents.values()) + _added(plan)
-        _check_room(target, needed)
         job = Job(
             files=files,
             plan=plan,
@@ -198,7 +199,12 @@ def _check_copy(path: Path, job: Job, run: Runner) -> None:
     gone = {node.path for removed in plan.removals for node in job.files.below(removed)}
     own = {*plan.touched, *plan.directories, *(put.path for put in _partition_file(job))}
     wrong = [name for name, content in plan.contents.items() if made.read(name) != content]
-    wrong += [p for p, source in plan.files.items() if made.read(p) != source.read_bytes()]
+    wrong += [
+        path
+        for path, source in plan.files.items()
+        if checksums.digest(STRONG, made.pieces(made.file(path)))
+        != checksums.of_file(STRONG, source)
+    ]
     wrong += sorted(({*old} - gone | own) ^ {*made.nodes})
     wrong += [
         p for p in sorted({*old} & {*made.nodes} - own) if _facts(made.nodes[p]) != _facts(old[p])
@@ -213,8 +219,11 @@ def _facts(node: Node) -> tuple[object, ...]:
     return (node.mode, node.uid, node.gid, node.mtime, node.size, node.target, node.rdev)
 
 
-def _added(plan: Plan) -> int:
-    return sum(source.stat().st_size for source in plan.files.values())
+def _added(changes: IsoChanges) -> int:
+    """The bytes of all files that are to be added."""
+    sources = [wish.source for wish in changes.add]
+    files = [file for source in sources for file in (source, *source.rglob("*"))]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _check_room(target: Target, needed: int) -> None:

@@ -42,7 +42,7 @@ def _list(old: bytes, algorithm: str, files: Tree, news: News, now: Tree) -> byt
 
     def digest(path: str) -> str:
         if path in news.files:
-            return checksums.digest(algorithm, [news.files[path].read_bytes()])
+            return checksums.of_file(algorithm, news.files[path])
         if path in news.contents:
             return checksums.digest(algorithm, [news.contents[path]])
         pieces = now.pieces(now.file(path)) if path in patched else ()

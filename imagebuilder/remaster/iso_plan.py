@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -58,8 +58,12 @@ class Plan:
 
 def make(files: Tree, partition: Path | None, changes: IsoChanges, run: Runner) -> Plan:
     """The plan; raise ConfigError if there is nothing to do, or it cannot be done."""
-    contents = dict(_menus(files, changes))
-    inside = dict(_esp_menus(partition, files.iso, changes, run)) if partition else {}
+    texts = dict(_texts(files))
+    inner = dict(_esp_texts(partition, run)) if partition else {}
+    if changes.menus:
+        _check_entries([*texts.items(), *inner.items()], changes.menus, str(files.iso.path))
+    contents = dict(_edited(texts, files.iso, changes))
+    inside = dict(_edited(inner, files.iso, changes))
     contents |= dict(_initrds(files, changes, run))
     added = {path: source for wish in changes.add for path, source in _wished(wish, files)}
     removals = tuple(_removed(files, changes))
@@ -77,31 +81,51 @@ def make(files: Tree, partition: Path | None, changes: IsoChanges, run: Runner) 
     return replace(plan, contents={**plan.contents, **iso_lists.updated(files, plan.news, files)})
 
 
-def _menus(files: Tree, changes: IsoChanges) -> Iterator[tuple[str, bytes]]:
-    for path, loader in menu.menus(files.nodes).items():
+def _texts(files: Tree) -> Iterator[tuple[str, bytes]]:
+    """The menus that are files of the image."""
+    for path in menu.menus(files.nodes):
         if roles.is_menu(files.nodes[path]):
-            old = files.read(path)
-            new = _edited(old, loader, files.iso, changes)
-            if new != old:
-                yield path, new
+            yield path, files.read(path)
 
 
-def _esp_menus(
-    partition: Path, iso: Iso, changes: IsoChanges, run: Runner
+def _esp_texts(partition: Path, run: Runner) -> Iterator[tuple[str, bytes]]:
+    """The menus inside the EFI system partition."""
+    for path in menu.menus(esp.files(partition, run)):
+        yield path, esp.read(partition, path, partition.parent, run)
+
+
+def _edited(
+    texts: Mapping[str, bytes], iso: Iso, changes: IsoChanges
 ) -> Iterator[tuple[str, bytes]]:
-    for path, loader in menu.menus(esp.files(partition, run)).items():
-        old = esp.read(partition, path, partition.parent, run)
-        new = _edited(old, loader, iso, changes)
-        if new != old:
-            yield path, new
+    """Those that change, after the change."""
+    for path, loader in menu.menus(texts).items():
+        text = texts[path].decode(errors="surrogateescape")
+        new = EDITORS[loader](text, changes.menus) if changes.menus else text
+        if renames(iso, changes):
+            new = relabelled(new, iso.volume.id, changes.volume_id)
+        if new != text:
+            yield path, new.encode(errors="surrogateescape")
 
 
-def _edited(content: bytes, loader: Loader, iso: Iso, changes: IsoChanges) -> bytes:
-    text = content.decode(errors="surrogateescape")
-    new = EDITORS[loader](text, changes.menus) if changes.menus else text
-    if renames(iso, changes):
-        new = relabelled(new, iso.volume.id, changes.volume_id)
-    return new.encode(errors="surrogateescape")
+def _check_entries(texts: Sequence[tuple[str, bytes]], change: MenuChange, where: str) -> None:
+    """Raise ConfigError if a title that the change speaks of is nowhere, or none would be left."""
+    titles = [
+        entry.title
+        for path, content in texts
+        if (loader := menu.loader(path))
+        for entry in roles.READERS[loader](content.decode(errors="surrogateescape"))
+    ]
+    if not titles:
+        raise ConfigError("no menu with entries was found", where=where)
+    hint = f"there are: {', '.join(dict.fromkeys(titles))}"
+    named = [*change.keep, *change.drop, *(old for old, _ in change.rename)]
+    named += [change.default] * (bool(change.default) and not change.default.isdecimal())
+    renamed = [*titles, *map(change.titled, titles)]
+    for pattern in named:
+        if not any(menu.matches(title, (pattern,)) for title in renamed):
+            raise ConfigError(f"no menu entry is titled {pattern!r}", where=where, hint=hint)
+    if all(change.removes(title) for title in titles):
+        raise ConfigError("no menu entry would be left", where=where, hint=hint)
 
 
 def relabelled(text: str, old: str, new: str) -> str:

@@ -359,6 +359,12 @@ def refused(source: Path, target: Path, changes: IsoChanges) -> str:
         (IsoChanges(remove=("casper/vmlinux",)), "did you mean 'casper/vmlinuz'"),
         (IsoChanges(add=(Wish(source=Path("/none"), path="x"),)), "/none: no such file"),
         (
+            IsoChanges(menus=MenuChange(drop=("Foo*",))),
+            "no menu entry is titled 'Foo*'\n  hint: there are: Install, Rescue",
+        ),
+        (IsoChanges(menus=MenuChange(default="Foo")), "no menu entry is titled 'Foo'"),
+        (IsoChanges(menus=MenuChange(drop=("*",))), "no menu entry would be left"),
+        (
             IsoChanges(add=(Wish(source=Path("/etc/hostname"), path="md5sum.txt/x"),)),
             "md5sum.txt is no directory in it",
         ),
@@ -399,6 +405,15 @@ def test_the_source_and_older_files_are_never_written_over(tmp_path: Path) -> No
         story.remaster(source, Target(path=older), EVERYTHING)
     story.remaster(source, Target(path=older, force=True), EVERYTHING)
     assert probe(older).volume.id == "NEW ID"
+
+
+def test_a_target_without_room_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    big = tmp_path / "big"
+    with big.open("wb") as file:
+        file.truncate(shutil.disk_usage(tmp_path).free + 2**40)
+    changes = IsoChanges(add=(Wish(source=big, path="/"),))
+    message = refused(ubuntu(tmp_path), tmp_path / "out.iso", changes)
+    assert "out.iso: no space for it: " in message
 
 
 def test_an_image_that_is_cut_off_is_refused(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import lzma
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagebuilder.codec import table
-from imagebuilder.errors import ConfigError
+from imagebuilder.errors import ConfigError, ToolMissingError
 from imagebuilder.initrd import load, newc
 from imagebuilder.initrd.model import WITH_SUM, Archive, Entry
 
@@ -156,3 +157,12 @@ def test_any_bytes_give_segments_or_one_error(data: bytes, cut: int) -> None:
         except ConfigError:
             continue
         assert load.write(initrd) == candidate
+
+
+def test_a_missing_library_is_named_with_the_segment() -> None:
+    codec = replace(table.BY_NAME["gzip"], name="zstd", library="libnone.so.7")
+    with pytest.raises(ToolMissingError) as caught:
+        load._unpacked(codec, pack("gzip"), 0, "initrd.img: segment 1")
+    assert str(caught.value).startswith(
+        "initrd.img: segment 1: it is zstd, and libnone.so.7 is not installed"
+    )
