@@ -25,8 +25,9 @@ VARIABLES = (
     ("OVERWRITE_OLD_IMAGE", "not `0`: an older output is replaced, else it goes on under a name "
      "with the time in it"),
     ("SOURCE_DATE_EPOCH", "seconds since 1970: nothing in an image is younger (default: {epoch})"),
-    ("IMAGEBUILDER_CACHE_MAX_SIZE", "how much the cache keeps (default: 20GiB)"),
-    ("IMAGEBUILDER_CACHE_MAX_AGE", "days without use that the cache keeps a tree (default: 30)"),
+    ("IMAGEBUILDER_CACHE_MAX_SIZE", "how much of trees and downloads the cache keeps (default: "
+     "20GiB)"),
+    ("IMAGEBUILDER_CACHE_MAX_AGE", "days without use that the cache keeps anything (default: 30)"),
     ("TMPDIR, TMP_DIR", "where the scratch directory is made, the first of them that is set "
      "(default: `/tmp`)"),
     ("DIB_QUIET", "not `0`: nothing on standard output (default: `1` with `--logfile`, else `0`)"),

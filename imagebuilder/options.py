@@ -82,7 +82,7 @@ OPTIONS = (
     Option("incremental", "", "incremental", Kind.FLAG, "", "IMAGEBUILDER_INCREMENTAL",
            "use cached layers of elements that may have read what the cache cannot know of"),
     Option("offline", "", "offline", Kind.FLAG, "", "DIB_OFFLINE",
-           "do not refresh what is cached"),
+           "build from caches alone: no hook has a network, and what is missing is an error"),
     Option("qemu_img_options", "", "qemu-img-options", Kind.TEXT, "OPTIONS",
            "QEMU_IMG_OPTIONS", "options for the image format, like preallocation=off"),
     Option("root_label", "", "root-label", Kind.TEXT, "LABEL", "ROOT_LABEL",

@@ -35,6 +35,7 @@ JOBS: Mapping[str, tuple[str, ...]] = {
     "test": (
         "shell",
         "tar",
+        "download",
         "debian",
         "ext4",
         "vfat",
@@ -50,6 +51,7 @@ JOBS: Mapping[str, tuple[str, ...]] = {
 }
 ANY_IMAGE = ("shell",)
 ELEMENTS: Mapping[str, tuple[str, ...]] = {
+    "cache-url": ("download",),
     "debian": ("debian",),
     "debian-minimal": ("debian",),
     "ubuntu": ("ubuntu",),
@@ -134,6 +136,12 @@ TOOLS = (
         purpose="packs and unpacks trees",
         packages=_named("tar"),
         minimum="1.28",  # --sort
+    ),
+    Tool(
+        name="curl",
+        features=("download",),
+        purpose="downloads for hooks",
+        packages=_named("curl"),
     ),
     Tool(
         name="mmdebstrap",
@@ -303,6 +311,12 @@ TOOLS = (
         files=("/usr/lib/grub/i386-pc/cdboot.img",),
     ),
     _tested(
+        "GRUB for UEFI",
+        "ISO images",
+        _named("grub-efi-amd64-bin", "grub2-efi-x64-modules", "grub2-x86_64-efi"),
+        files=("/usr/lib/grub/x86_64-efi/modinfo.sh", "/usr/share/grub2/x86_64-efi/modinfo.sh"),
+    ),
+    _tested(
         "isolinux.bin",
         "ISO images",
         _named("isolinux", "syslinux"),
@@ -316,6 +330,7 @@ TOOLS = (
     _tested("lsinitramfs", "initrds", {DEBIAN: "initramfs-tools-core"}, version=()),
     _tested("shellcheck", "hooks", _named("shellcheck", "ShellCheck")),
     _tested("git", "the tree", _named("git")),
+    _tested("gpg", "signatures", _named("gpg", "gnupg2", "gpg2")),
     _tested("xz", "archives", _named("xz-utils", "xz")),
     _tested("sgdisk", "partition tables", _named("gdisk", "gdisk", "gptfdisk")),
     _tested("sfdisk", "partition tables", _named("fdisk", "util-linux")),

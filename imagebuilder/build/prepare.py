@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
+from imagebuilder.build import downloads
 from imagebuilder.element.model import PHASES
 from imagebuilder.events import Listener, ignore
 from imagebuilder.hooks import merged
@@ -24,8 +26,10 @@ def plan(request: Request) -> tuple[Plan, Outside]:
         place.make()
         isolate()
         planned = settle(draft, place, ignore)
-        outside = Outside(digests={})
-        return planned, outside if request.no_cache else look_outside(planned, place, ignore)
+        if request.no_cache:
+            return planned, Outside(digests={})
+        with downloads.lent(request, place, ignore) if request.offline else nullcontext():
+            return planned, look_outside(planned, place, ignore)
 
 
 def settle(draft: Draft, place: Place, listen: Listener) -> Plan:

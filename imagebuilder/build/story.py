@@ -10,12 +10,12 @@ from pathlib import Path
 
 from imagebuilder import paths, registry
 from imagebuilder.boot.model import EMPTY, BootBlocks
-from imagebuilder.build import account, check, convert, finish, finished, layers, since
+from imagebuilder.build import account, check, convert, downloads, finish, finished, layers, since
 from imagebuilder.build.pour import Pouring, stage
 from imagebuilder.build.prepare import settle
 from imagebuilder.build.scratch import scratch
+from imagebuilder.cache import bound
 from imagebuilder.cache.model import limits
-from imagebuilder.cache.prune import prune
 from imagebuilder.disk.fstab import fstab
 from imagebuilder.element.model import PHASES, Phase
 from imagebuilder.errors import ConfigError
@@ -44,9 +44,9 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
         plan = settle(draft, place, listen)
         for warning in plan.warnings:
             listen(Said(warning, warning=True))
-        merged.write_packages(place.hooks, plan.packages)
-        merged.write_package_maps(place.hooks, draft.elements)
+        merged.write(place.hooks, plan.packages, draft.elements)
         os.environ["SOURCE_DATE_EPOCH"] = str(plan.epoch)
+        lasting.enter_context(downloads.lent(request, place, listen))
         tree = layers.begin(_making(plan, place, listen, lasting))
         key = finished.identify(plan, layers.known_id(tree), tree.digests)
         artefacts = finished.find(plan, key, listen)
@@ -59,6 +59,7 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
     if not request.no_cache:
         since.remember(plan, tree.digests)
         _keep(plan, key, () if kept.unchanged else artefacts)
+    _prune(plan)
     return artefacts
 
 
@@ -71,11 +72,15 @@ def _finish(plan: Plan, place: Place, kept: account.Account) -> tuple[Artefact, 
 
 
 def _keep(plan: Plan, key: str, made: tuple[Artefact, ...]) -> None:
-    """Leave in the cache what the next build can use, within its limits."""
+    """Leave in the cache what the next build can use."""
     if key and made:
         finished.keep(plan, key, made)
+
+
+def _prune(plan: Plan) -> None:
+    """Keep the caches within their limits."""
     most = limits(plan.request.environment)
-    prune(layers.store_of(plan), most)
+    bound.prune(layers.store_of(plan), downloads.store_of(plan.request), most)
     finished.store_of(plan.request).prune(most, time.time())
 
 
@@ -88,6 +93,7 @@ def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> l
 
     def run_one(phase: Phase) -> None:
         run_phase(_work(plan, place, phase, listen))
+        downloads.collect(plan.request, place, listen)
         after.get(phase.name, lambda: None)()
 
     return layers.Making(plan=plan, place=place, listen=listen, run=run_one, lasting=lasting)

@@ -25,6 +25,12 @@ def copy(tree: HooksTree, to: Path) -> None:
             raise ConfigError(f"cannot be read: {error.strerror}", where=str(source)) from error
 
 
+def write(to: Path, changes: Mapping[str, PackageChange], elements: tuple[Element, ...]) -> None:
+    """Write everything that the core has worked out for the hooks."""
+    write_packages(to, changes)
+    write_package_maps(to, elements)
+
+
 def write_packages(to: Path, changes: Mapping[str, PackageChange]) -> None:
     """Write `packages/<phase>.d/install` and `uninstall`, and diskimage-builder's JSON form."""
     document: dict[str, dict[str, list[list[str]]]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from imagebuilder.element import environment, merge
 from imagebuilder.element.model import HooksTree, Phase, Where
 from imagebuilder.errors import HookError
 from imagebuilder.events import Finished, Line, Listener, Started, Step, Ticked
-from imagebuilder.hooks.place import Place
+from imagebuilder.hooks.place import DOWNLOADS, Place
 from imagebuilder.process import PATH, Command
 from imagebuilder.sandbox.model import Bind, Sandbox
 from imagebuilder.sandbox.session import Session, enter
@@ -44,6 +44,10 @@ class Work:
     @property
     def inside(self) -> bool:
         return self.phase.where is Where.TARGET
+
+    @property
+    def network(self) -> bool:
+        return not self.variables.get("DIB_OFFLINE")
 
     @property
     def hooks(self) -> Path:
@@ -77,7 +81,7 @@ def fingerprints(work: Work) -> Outside:
     failures: list[str] = []
     if not programs:
         return Outside(digests=digests)
-    with enter(Sandbox(deadline=PATIENCE)) as session:
+    with enter(Sandbox(deadline=PATIENCE, network=work.network)) as session:
         settled = _settle(session, work)
         for program in programs:
             step = Step("fingerprint", program.name)
@@ -111,15 +115,29 @@ def run_phase(work: Work) -> None:
 @contextmanager
 def _entered(work: Work) -> Generator[Session, None, None]:
     if not work.inside:
-        with enter(Sandbox(deadline=work.deadline)) as session:
+        with enter(Sandbox(deadline=work.deadline, network=work.network)) as session:
             yield session
         return
     point = work.place.tree / IN_TARGET
     point.mkdir(parents=True, exist_ok=True)
-    binds = (Bind(source=work.place.hooks, target=IN_TARGET),)
-    with enter(Sandbox(root=work.place.tree, binds=binds, deadline=work.deadline)) as session:
+    sandbox = Sandbox(
+        root=work.place.tree,
+        binds=tuple(_binds(work.place)),
+        deadline=work.deadline,
+        network=work.network,
+    )
+    with enter(sandbox) as session:
         yield session
     point.rmdir()
+
+
+def _binds(place: Place) -> Iterator[Bind]:
+    """The hooks, and the download cache; what is new in there is kept apart from the host's."""
+    yield Bind(source=place.hooks, target=IN_TARGET)
+    if place.fetched.is_dir():
+        inside = f"{IN_TARGET}/{DOWNLOADS}"
+        yield Bind(source=place.downloads / "store", target=f"{inside}/store")
+        yield Bind(source=place.fetched, target=f"{inside}/new", writable=True)
 
 
 @contextmanager

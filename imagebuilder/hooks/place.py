@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+DOWNLOADS = "imagebuilder/downloads"  # in the hooks tree, for hooks that run in the root tree
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -26,6 +28,16 @@ class Place:
     def images(self) -> Path:
         """Where disks and the contents of their filesystems wait to become outputs."""
         return self.scratch / "image"
+
+    @property
+    def downloads(self) -> Path:
+        """The download cache for hooks on the host: `store`, which is read-only, and `new`."""
+        return self.scratch / "downloads"
+
+    @property
+    def fetched(self) -> Path:
+        """What is `new` for hooks in the root tree."""
+        return self.scratch / "fetched"
 
     def make(self) -> None:
         """Make the directories."""

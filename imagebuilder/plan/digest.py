@@ -105,7 +105,15 @@ def of_outputs(plan: Plan, tree: str, cleanup: Mapping[str, str]) -> str:
     """
     request = plan.request
     asked = {name: repr(getattr(request, name)) for name in request.__dataclass_fields__}
-    for name in ("environment", "logfile", "no_cache", "refresh", "incremental", "offline"):
+    for name in (
+        "environment",
+        "words",
+        "logfile",
+        "no_cache",
+        "refresh",
+        "incremental",
+        "offline",
+    ):
         asked.pop(name, None)
     told = {name: plan.environment.get(name, "") for name in ("DIB_ARGS", "DIB_ENV")}
     made = {"boot": " ".join(plan.boot_loaders), "disk": repr(plan.draft.disk)}

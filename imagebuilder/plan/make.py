@@ -29,7 +29,8 @@ BARE = """\
 # What says how to build, and nothing about the image: manifests of equal images are equal.
 INWARD_WORD = re.compile(r"--(no-cache|no-tmpfs|offline|incremental|refresh(=.*)?)")
 INWARD = (
-    "DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MIN_TMPFS", "DIB_NO_TMPFS", "DIB_OFFLINE", "DIB_QUIET",
+    "DIB_APT_LOCAL_CACHE", "DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MIN_TMPFS", "DIB_NO_TMPFS",
+    "DIB_OFFLINE", "DIB_QUIET",
 )  # fmt: skip
 
 

@@ -204,10 +204,7 @@ def _root_view(root: Path, binds: tuple[Bind, ...]) -> None:
     kernel.mount("tmpfs", root / "run", "tmpfs", QUIET, "mode=755")
     _directory(root / "run/lock", 0o1777)
     for bind in binds:
-        target = root / bind.target.lstrip("/")
-        kernel.mount(str(bind.source), target, flags=Mount.BIND)
-        if not bind.writable:
-            kernel.mount("", target, flags=Mount.BIND | Mount.REMOUNT | Mount.READ_ONLY)
+        kernel.bind(bind.source, root / bind.target.lstrip("/"), writable=bind.writable)
     os.chdir(root)
     kernel.pivot_root()
 

@@ -29,12 +29,16 @@ class Mount(IntFlag):
     NO_DEV = 0x4
     NO_EXEC = 0x8
     REMOUNT = 0x20
+    NO_ATIME = 0x400
+    NO_DIRECTORY_ATIME = 0x800
     BIND = 0x1000
     RECURSIVE = 0x4000
     PRIVATE = 1 << 18
     SHARED = 1 << 20
+    RELATIVE_ATIME = 1 << 21
 
 
+LOCKED = Mount.NO_SUID | Mount.NO_DEV | Mount.NO_EXEC | Mount.NO_ATIME | Mount.NO_DIRECTORY_ATIME
 DETACH = 2
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -52,6 +56,17 @@ def mount(
         os.fsencode(options) or None,
     )
     _check(done, f"mount on {target}")
+
+
+def bind(source: Path, target: Path, *, writable: bool = False) -> None:
+    """Make `source` visible at `target`; its other restrictions stay."""
+    mount(str(source), target, flags=Mount.BIND)
+    if not writable:
+        status = os.statvfs(target)
+        kept = Mount(status.f_flag & LOCKED)
+        if status.f_flag & os.ST_RELATIME:
+            kept |= Mount.RELATIVE_ATIME
+        mount("", target, flags=Mount.BIND | Mount.REMOUNT | Mount.READ_ONLY | kept)
 
 
 def unmount(target: str | Path) -> None:
