@@ -115,9 +115,9 @@ def test_xz_that_the_kernel_does_not_read_is_objected_to() -> None:
         (b"\xc7\x71\x00\x00", "a cpio archive (old binary) at byte 0"),
         (b'\x04"M\x18' + bytes(9), "lz4 frames at byte 0, which the kernel does not read"),
         (b"junk" * 9, "segment 1: unknown data at byte 0: 6a756e6b6a756e6b"),
-        (gzip.compress(b"hello\n"), "the gzip data holds text, no cpio archive (newc)"),
-        (gzip.compress(raw()[:130]), "the cpio archive in the gzip data is cut off"),
-        (gzip.compress(raw() + b"junk"), "the cpio archive in the gzip data is damaged"),
+        (gzip.compress(b"hello\n", mtime=0), "the gzip data holds text, no cpio archive (newc)"),
+        (gzip.compress(raw()[:130], mtime=0), "the cpio archive in the gzip data is cut off"),
+        (gzip.compress(raw() + b"junk", mtime=0), "the cpio archive in the gzip data is damaged"),
         (b"070701" + b"z" * 120, "damaged cpio segment at byte 0: bad cpio header at byte 0 of it"),
     ],
 )  # fmt: skip
