@@ -12,9 +12,10 @@ from typing import Any
 from imagebuilder.cache import bound, verify
 from imagebuilder.cache.downloads import DIRECTORY, Downloads
 from imagebuilder.cache.model import MAX_AGE, MAX_SIZE, Layer, Limits, limits, parse_days
+from imagebuilder.cache.outputs import OutputStore
 from imagebuilder.cache.store import SHORT, Store, shortened
 from imagebuilder.cache.verify import State, Verdict
-from imagebuilder.cli import cache_downloads
+from imagebuilder.cli import cache_downloads, cache_outputs
 from imagebuilder.cli.table import age, table
 from imagebuilder.errors import ConfigError
 from imagebuilder.events import Event, Said
@@ -72,6 +73,10 @@ def _downloads(store: Store) -> Downloads:
     return Downloads(store.root.with_name(DIRECTORY), _tell)
 
 
+def _outputs(store: Store) -> OutputStore:
+    return OutputStore(store.root.with_name(cache_outputs.DIRECTORY))
+
+
 def _ls(store: Store, arguments: argparse.Namespace) -> int:
     if arguments.downloads:
         return cache_downloads.ls(_downloads(store), arguments)
@@ -97,6 +102,7 @@ def _du(store: Store, arguments: argparse.Namespace) -> int:
     bound = limits(arguments.environment)
     layers = store.entries()
     print(f"{_sum(layers)} in {store.root}")
+    cache_outputs.du(_outputs(store))
     cache_downloads.du(_downloads(store))
     if bound.max_size is not None and bound.max_age is not None:
         days = bound.max_age / timedelta(days=1)
@@ -118,7 +124,10 @@ def _verify(store: Store, arguments: argparse.Namespace) -> int:
         verdicts.append(verdict)
     damaged = [verdict for verdict in verdicts if verdict.state is State.DAMAGED]
     print(f"{_count(verdicts)} checked, {len(damaged)} damaged")
-    lost = 0 if arguments.ids else cache_downloads.verify(_downloads(store))
+    if arguments.ids:
+        return DAMAGED if damaged else 0
+    cache_outputs.verify(_outputs(store))  # a user may have changed them, so that is no fault
+    lost = cache_downloads.verify(_downloads(store))
     return DAMAGED if damaged or lost else 0
 
 
@@ -127,6 +136,7 @@ def _prune(store: Store, arguments: argparse.Namespace) -> int:
         raise ConfigError("cannot be written to", where=str(store.root))
     before = store.keys()
     done = bound.prune(store, _downloads(store), _limits(arguments))
+    cache_outputs.prune(_outputs(store), _limits(arguments))
     removed = done.layers
     others = len(set(before) - set(store.keys())) - len(removed)
     for layer in removed:

@@ -13,6 +13,7 @@ import pytest
 
 from imagebuilder.cache.downloads import Downloads
 from imagebuilder.cache.model import Layer, Origin
+from imagebuilder.cache.outputs import OutputStore
 from imagebuilder.cache.store import Store
 from imagebuilder.cli import cache
 from imagebuilder.errors import ConfigError
@@ -230,3 +231,19 @@ def test_prune_removes_downloads_as_well(store: Store, cli: Run) -> None:
     assert cli("prune", "--max-size", "1MiB")[1].count("download") == 0
     assert "1 download, 7 B removed\n" in cli("prune", "--all")[1]
     assert cli("ls", "--downloads")[1].startswith("no downloads in ")
+
+
+def test_outputs_are_counted_checked_and_pruned(tmp_path: Path, cli: Run) -> None:
+    outputs, image, key = OutputStore(tmp_path / "outputs"), tmp_path / "image", "a" * 64
+    image.write_bytes(b"content" * 1000)
+    outputs.keep(key, [image], {})
+    assert "1 set of outputs, " in cli("du")[1]
+    assert "1 set of outputs checked, 0 changed" in cli("verify")[1]
+    image.write_bytes(b"other")
+    status, text = cli("verify")
+    assert status == 0
+    assert "1 set of outputs checked, 1 changed since and forgotten" in text
+    assert outputs.entries() == {}
+    outputs.keep(key, [image], {})
+    assert "1 set of outputs removed" in cli("prune", "--all")[1]
+    assert image.read_bytes() == b"other"
