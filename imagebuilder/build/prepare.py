@@ -18,14 +18,17 @@ from imagebuilder.sandbox.isolate import isolate
 
 def plan(request: Request) -> tuple[Plan, Outside]:
     """What a build would do; nothing is done, but `environment.d` and `fingerprint.d` are run."""
-    draft = make.draft(request)
+    return look_ahead(make.draft(request), outside=not request.no_cache)
+
+
+def look_ahead(draft: Draft, *, outside: bool = True) -> tuple[Plan, Outside]:
+    """The plan for a draft, and what its elements take from `outside` if that is asked for."""
     with tempfile.TemporaryDirectory() as directory:
         place = Place(scratch=Path(directory))
         place.make()
         isolate()
         planned = settle(draft, place, ignore)
-        outside = Outside(digests={})
-        return planned, outside if request.no_cache else look_outside(planned, place, ignore)
+        return planned, look_outside(planned, place, ignore) if outside else Outside(digests={})
 
 
 def settle(draft: Draft, place: Place, listen: Listener) -> Plan:

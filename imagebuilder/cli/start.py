@@ -23,6 +23,13 @@ def imagebuilder() -> None:
     sys.exit(main(sys.argv[1:]))
 
 
+def diskimage_builder() -> None:
+    """The program `diskimage-builder`."""
+    from imagebuilder.cli.images import main
+
+    sys.exit(main(sys.argv[1:]))
+
+
 def _version() -> None:
     from imagebuilder import __version__
 

@@ -19,6 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = (  # a module may import its own package an
     frozenset({"sandbox", "cache"}),
     frozenset({"hooks", "filesystems", "boot", "formats", "machine", "publish", "report"}),
     frozenset({"build", "remaster"}),
+    frozenset({"batch"}),
     frozenset({"cli"}),
 )
 DECIDING = frozenset({"options", "element", "disk", "plan"}).union(*LAYERS[:2])
