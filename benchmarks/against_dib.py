@@ -2,7 +2,8 @@
 """Builds the same image with diskimage-builder and with this project, and says what each took.
 
     benchmarks/against_dib.py --runs 3 --json results.json
-    benchmarks/against_dib.py --pour
+    benchmarks/against_dib.py --pour --type tgz
+    benchmarks/against_dib.py --hooks 60
 
 Needs root, and a Debian mirror. It measures and prints; it does not judge.
 """
@@ -14,7 +15,6 @@ import json
 import os
 import platform
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -23,16 +23,12 @@ from pathlib import Path
 
 import builders
 import mirrors
+import recipes
 import report
 import standing_in
 from builders import Build, Builder, Recipe
 
-ELEMENTS = Path(__file__).resolve().parent / "elements"
 FAILED, INTERRUPTED = 1, 130
-TREE_PACKAGES = (
-    "linux-image-amd64,systemd-sysv,udev,initramfs-tools,zstd,python3,locales,openssh-server,"
-    "grub-pc-bin,grub-efi-amd64-bin,ca-certificates,sudo,firmware-linux-free,perl,git"
-)
 
 
 def main() -> int:
@@ -64,9 +60,9 @@ def _compare(options: argparse.Namespace, place: Path, logs: Path) -> None:
         builders.ours(options.ours),
     ]
     wanted = [each for each in both if options.only in (None, each.name)]
-    recipe = _tree_recipe(options, place) if options.pour else _recipe(options)
+    recipe = recipes.recipe(options, place)
     _introduce(wanted, recipe, stand_ins)
-    same = options.same_packages and not options.pour
+    same = options.same_packages and not (options.pour or options.hooks)
     builds = _builds(wanted, recipe, options.runs, (place, logs), same_packages=same)
     _conclude(builds, pour=options.pour)
     if options.json:
@@ -104,34 +100,10 @@ def _with_packages(recipe: Recipe, made: Sequence[Build]) -> dict[str, Recipe]:
     return {report.OURS: replace(recipe, words=words)}
 
 
-def _recipe(options: argparse.Namespace) -> Recipe:
-    """A machine's disk from the distribution's packages."""
-    packages = ("-p", options.packages) if options.packages else ()
-    variables = {"DIB_RELEASE": options.release, **mirrors.mirrors()}
-    return Recipe(words=(*packages, *options.elements.split()), variables=variables)
-
-
-def _tree_recipe(options: argparse.Namespace, place: Path) -> Recipe:
-    """One filesystem with a tree that is already there: nothing remains but to write it."""
-    tree = options.tree.resolve() if options.tree else _bootstrap(options.release, place / "tree")
-    done = subprocess.run(["du", "-sxm", str(tree)], capture_output=True, text=True, check=True)
-    print(f"tree: {done.stdout.split()[0]} MiB, {sum(1 for _ in tree.rglob('*'))} files")
-    variables = {"GIVEN_TREE": str(tree), "ELEMENTS_PATH": str(ELEMENTS)}
-    return Recipe(words=("-n", "given-tree"), variables=variables)
-
-
-def _bootstrap(release: str, tree: Path) -> Path:
-    print(f"Bootstrapping a tree of {release} to pour", flush=True)
-    found = mirrors.mirrors()[mirrors.ARCHIVE]
-    argv = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={TREE_PACKAGES}"]
-    subprocess.run([*argv, release, str(tree), found], check=True)
-    return tree
-
-
 def _introduce(wanted: Sequence[Builder], recipe: Recipe, stand_ins: dict[str, str]) -> None:
     for each in wanted:
         print(f"{each.name} {each.version}: {each.program}")
-    print(f"recipe: {' '.join(recipe.words)} -t qcow2")
+    print(f"recipe: {' '.join(recipe.words)} -t {recipe.type}")
     print(f"host: {platform.system()} {platform.release()}, {os.cpu_count()} processors")
     for name, reason in stand_ins.items():
         print(f"stand-in for diskimage-builder: {name} ({reason})")
@@ -151,7 +123,9 @@ def _options() -> argparse.Namespace:
     add = parser.add_argument
     add("--runs", type=int, default=1, metavar="N", help="builds with each (default: 1)")
     add("--pour", action="store_true", help="only write and convert one given tree")
+    add("--hooks", type=int, default=0, metavar="N", help="only run N hooks that do nothing")
     add("--tree", type=Path, metavar="DIR", help="what --pour writes (default: a new bootstrap)")
+    add("--type", choices=("qcow2", "tar", "tgz"), default="qcow2", help="(default: qcow2)")
     add("--release", default="bookworm", help="the release of Debian (default: bookworm)")
     add("--elements", default="debian-minimal vm", help="(default: debian-minimal vm)")
     add("--packages", default="", metavar="A,B", help="more packages, for both")

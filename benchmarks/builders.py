@@ -38,6 +38,8 @@ class Recipe:
 
     words: tuple[str, ...]
     variables: Mapping[str, str]
+    type: str = "qcow2"
+    warm: bool = False  # leave the kernel's caches alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +94,17 @@ def build(builder: Builder, recipe: Recipe, number: int, place: Path, logs: Path
     for name in ("tmp", "home", "cache"):
         (directory / name).mkdir(parents=True)
     log = logs / f"{directory.name}.log"
-    output = directory / "image.qcow2"
-    load, cold = os.getloadavg()[0], drop_caches()
+    output = directory / f"image.{recipe.type}"
+    load, cold = os.getloadavg()[0], not recipe.warm and drop_caches()
     try:
-        argv = [str(builder.program), *recipe.words, "-t", "qcow2", "-o", str(output)]
+        argv = [
+            str(builder.program),
+            *recipe.words,
+            "-t",
+            recipe.type,
+            "-o",
+            str(directory / "image"),
+        ]
         usage = measured(argv, _environment(builder, recipe, directory), log)
     finally:
         left_behind = standing_in.sweep(directory)

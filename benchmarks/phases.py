@@ -36,12 +36,15 @@ PHASES = {
     "finalise": FINALISE,
     "cleanup": CLEANUP,
 }
+BEFORE_THE_END = (START, ROOT, EXTRA, PRE, INSTALL, POST)
 STAGES = {
     "block-device": POST,
     "bootloader": FINALISE,
     "tidy": CLEANUP,
     "pour": WRITE,
     "qcow2": CONVERT,
+    "tar": CONVERT,
+    "tgz": CONVERT,
 }
 STAMPED = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) \| (.*)")
 

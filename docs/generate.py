@@ -29,6 +29,7 @@ from imagebuilder.cli import verbs
 from imagebuilder.disk import gpt
 from imagebuilder.disk.load import PLUGINS
 from imagebuilder.element import pkgmap
+from imagebuilder.formats.model import Source
 from imagebuilder.plan import make
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -136,7 +137,7 @@ def formats_page() -> str:
     """Output formats, filesystems and boot loaders."""
     formats = [(name, registry.find("formats", name)) for name in _plugins("formats")]
     rows = [
-        (code(name), code(f"NAME{module.SUFFIXES[name]}"), f"the {module.SOURCE.value}")
+        (code(name), code(f"NAME{module.SUFFIXES[name]}"), f"the {_made_from(module.SOURCE)}")
         for name, module in formats
     ]
     return page(
@@ -150,6 +151,10 @@ def formats_page() -> str:
         "## Boot loaders",
         *_described("boot"),
     )
+
+
+def _made_from(source: Source) -> str:
+    return "tree" if source is Source.TREE else "disk"
 
 
 def block_device_page() -> str:

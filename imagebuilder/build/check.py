@@ -20,7 +20,7 @@ def before(draft: Draft) -> None:
     wanted = outputs(draft.request, epoch=0)
     for output in wanted:
         place.check(output)
-    poured = any(registry.find("formats", o.format).SOURCE is Source.DISK for o in wanted)
+    poured = any(registry.find("formats", o.format).SOURCE is not Source.TREE for o in wanted)
     kinds = [fs.type for fs in draft.disk.filesystems] if poured else []
     for kind in kinds:
         registry.find("filesystems", kind)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from imagebuilder import registry
 from imagebuilder.boot.model import BootBlocks
 from imagebuilder.build import check
-from imagebuilder.build.pour import Pouring, first_device, pour, stage
+from imagebuilder.build.pour import Pouring, first_device, poured, stage
+from imagebuilder.disk.image import Image
 from imagebuilder.formats.model import Artefact, Output, Source
 
 MOVED = "raw"  # takes the poured image itself, so it has to come last
@@ -15,13 +16,12 @@ def outputs(pouring: Pouring, blocks: BootBlocks) -> tuple[Artefact, ...]:
     """Write everything that was asked for; the artefacts in the order that was asked for."""
     wanted = check.outputs(pouring.plan.request, pouring.plan.epoch)
     made = {o.format: _pack(pouring, o) for o in wanted if _source(o) is Source.TREE}
-    disks = sorted((o for o in wanted if _source(o) is Source.DISK), key=_turn)
+    disks = sorted((o for o in wanted if _source(o) is not Source.TREE), key=_turn)
     if disks:
-        image = pour(pouring, blocks)[first_device(pouring.disk).name]
-        for output in disks:
-            with stage(pouring.listen, output.format):
-                module = registry.find("formats", output.format)
-                made[output.format] = module.write(image, output, pouring.run)
+        whole = any(_source(output) is Source.DISK for output in disks)
+        with poured(pouring, blocks, whole=whole) as images:
+            image = images[first_device(pouring.disk).name]
+            made |= {output.format: _convert(pouring, image, output) for output in disks}
     return tuple(made[output.format] for output in wanted)
 
 
@@ -29,6 +29,14 @@ def _pack(pouring: Pouring, output: Output) -> Artefact:
     with stage(pouring.listen, output.format):
         module = registry.find("formats", output.format)
         artefact: Artefact = module.write(pouring.place.tree, output, pouring.run)
+        return artefact
+
+
+def _convert(pouring: Pouring, image: Image, output: Output) -> Artefact:
+    with stage(pouring.listen, output.format):
+        module = registry.find("formats", output.format)
+        source = image if module.SOURCE is Source.IMAGE else image.file
+        artefact: Artefact = module.write(source, output, pouring.run)
         return artefact
 
 

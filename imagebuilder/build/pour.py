@@ -6,17 +6,19 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from imagebuilder import registry
 from imagebuilder.boot.grub_bios import embed
 from imagebuilder.boot.model import BootBlocks
+from imagebuilder.disk.image import Borrowed, Image
 from imagebuilder.disk.layout import Demand, image_size, layout
 from imagebuilder.disk.model import Device, Disk, Filesystem, Layout
 from imagebuilder.events import Finished, Listener, Said, Started, Step
 from imagebuilder.filesystems.measure import Measured, measure
+from imagebuilder.formats import assembled
 from imagebuilder.hooks.place import Place
 from imagebuilder.plan.model import Plan
 from imagebuilder.process import Runner
@@ -54,23 +56,36 @@ def stage(listen: Listener, name: str) -> Generator[None, None, None]:
         listen(Finished(step, status, time.monotonic() - begun))
 
 
-def pour(pouring: Pouring, blocks: BootBlocks) -> Mapping[str, Path]:
-    """Write every device's image; the name of each, and its file."""
-    with stage(pouring.listen, "pour"):
-        disk, place = pouring.disk, pouring.place
-        with _contents(disk, place) as contents:
-            measured = {name: measure(tree) for name, tree in contents.items()}
-            _report_losses(pouring, measured)
-            demand = _demand(pouring, measured)
-            layouts = [
-                layout(disk, device, image_size(disk, device, demand), demand.needed)
-                for device in disk.devices
-            ]
-            for each in layouts:
-                pouring.lay(each)
+@contextmanager
+def poured(
+    pouring: Pouring, blocks: BootBlocks, *, whole: bool
+) -> Generator[Mapping[str, Image], None, None]:
+    """Every device's image by its name, to be read in the context; in one file if `whole`."""
+    disk, place = pouring.disk, pouring.place
+    with ExitStack() as stack:
+        with stage(pouring.listen, "pour"):
+            contents = stack.enter_context(_contents(disk, place))
+            layouts = _layouts(pouring, contents)
             images = {each.device.name: _write(pouring, each, contents) for each in layouts}
-        _embed(images[layouts[0].device.name], layouts[0], blocks)
-    return images
+            _embed(images[layouts[0].device.name].file, layouts[0], blocks)
+            if whole:
+                images = {name: _filled(image) for name, image in images.items()}
+        yield images
+
+
+def _layouts(pouring: Pouring, contents: Mapping[str, Path]) -> list[Layout]:
+    """Where everything goes on each device."""
+    disk = pouring.disk
+    measured = {name: measure(tree) for name, tree in contents.items()}
+    _report_losses(pouring, measured)
+    demand = _demand(pouring, measured)
+    layouts = [
+        layout(disk, device, image_size(disk, device, demand), demand.needed)
+        for device in disk.devices
+    ]
+    for each in layouts:
+        pouring.lay(each)
+    return layouts
 
 
 @contextmanager
@@ -130,15 +145,21 @@ def _demand(pouring: Pouring, measured: Mapping[str, Measured]) -> Demand:
     )
 
 
-def _write(pouring: Pouring, planned: Layout, contents: Mapping[str, Path]) -> Path:
+def _write(pouring: Pouring, planned: Layout, contents: Mapping[str, Path]) -> Image:
     image = pouring.place.images / f"{planned.device.name}.raw"
     with image.open("wb") as file:
         file.truncate(planned.size)
+    borrowed: list[Borrowed] = []
     for placed in planned.placed:
         fs: Filesystem = placed.filesystem
-        registry.find("filesystems", fs.type).make(placed, contents[fs.name], image, pouring.run)
+        module = registry.find("filesystems", fs.type)
+        borrowed += module.make(placed, contents[fs.name], image, pouring.run) or ()
     _lay(image, planned.pieces)
-    return image
+    return Image(file=image, borrowed=tuple(sorted(borrowed)))
+
+
+def _filled(image: Image) -> Image:
+    return Image(file=assembled.whole(image))
 
 
 def _embed(image: Path, planned: Layout, blocks: BootBlocks) -> None:

@@ -1,15 +1,21 @@
-"""ext2, ext3 and ext4, poured by `mke2fs -d` and put right through libext2fs."""
+"""ext2, ext3 and ext4, made by mke2fs and filled through libext2fs.
+
+Filesystems with features that change how content is kept (bigalloc, inline_data, encrypt,
+quota, ...), or blocks of more than 4 KiB, are filled by `mke2fs -d` instead.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from imagebuilder.disk.image import Borrowed
 from imagebuilder.disk.model import Filesystem, Placed
 from imagebuilder.errors import CommandError, SpaceError
-from imagebuilder.filesystems import ext2fs, ext_size
+from imagebuilder.filesystems import ext2fs, ext_fill, ext_settle, ext_size
 from imagebuilder.filesystems.epoch import epoch
 from imagebuilder.filesystems.measure import AFTER_2037, OUT_OF_RANGE, Loss, Measured
 from imagebuilder.process import Command, Runner
@@ -22,13 +28,21 @@ FULL = ("Could not allocate", "No free space", "no space")
 TOO_NEW = (((1, 43), "metadata_csum_seed"), ((1, 47), "orphan_file"))
 
 
-def make(placed: Placed, tree: Path, image: Path, run: Runner) -> None:
-    """Write a filesystem with the content of `tree` into `image`; raise SpaceError if too small."""
+def make(placed: Placed, tree: Path, image: Path, run: Runner) -> tuple[Borrowed, ...]:
+    """Write a filesystem with the content of `tree` into `image`; raise SpaceError if too small.
+
+    Return what of it is not written, but to be read from the tree.
+    """
     moment = epoch()
     release = _release(run(Command(("mke2fs", "-V"))).output)
-    command = mke2fs(placed, tree, image, moment=moment, release=release)
+    command = mke2fs(placed, image, moment=moment, release=release)
     try:
         run(command)
+        with ext2fs.filling(image, placed.offset, moment) as filesystem:
+            if ext_fill.knows(filesystem):
+                ext_settle.set_times(filesystem, moment)
+                return ext_fill.fill(filesystem, tree, placed.offset, moment)
+        run(filled(command, tree))
     except CommandError as error:
         if any(words in error.what for words in FULL):
             raise SpaceError(
@@ -37,13 +51,12 @@ def make(placed: Placed, tree: Path, image: Path, run: Runner) -> None:
                 hint="make its partition, or the image, larger",
             ) from error
         raise
-    ext2fs.settle(image, placed.offset, tree, moment)
+    ext_settle.settle(image, placed.offset, tree, moment)
+    return ()
 
 
-def mke2fs(
-    placed: Placed, tree: Path, image: Path, *, moment: int, release: tuple[int, ...]
-) -> Command:
-    """The command that makes the filesystem; later options, the user's, win.
+def mke2fs(placed: Placed, image: Path, *, moment: int, release: tuple[int, ...]) -> Command:
+    """The command that makes an empty filesystem; later options, the user's, win.
 
     E2FSPROGS_FAKE_TIME, unlike SOURCE_DATE_EPOCH, sets the clock without touching mtimes; 0 in
     it would mean the time of day.
@@ -67,12 +80,17 @@ def mke2fs(
             )),
             *_features(fs, features, release),
             *others,
-            "-d", os.fspath(tree),
             os.fspath(image),
             f"{placed.size // 4096 * 4}k",
         ),
         env={"E2FSPROGS_FAKE_TIME": str(moment or 1)},
     )  # fmt: skip
+
+
+def filled(command: Command, tree: Path) -> Command:
+    """The same command, but for a filesystem with the content of `tree`."""
+    program, *others = command.argv
+    return replace(command, argv=(program, "-d", os.fspath(tree), *others))
 
 
 def needed(filesystem: Filesystem, measured: Measured) -> Size:

@@ -1,18 +1,14 @@
-"""libext2fs(3), as far as it takes to set what `mke2fs -d` gets wrong.
+"""libext2fs(3), as far as it takes to fill a filesystem that mke2fs made, and to mend one.
 
-mke2fs copies atime and ctime from the tree (ctime cannot be set in a tree, so no two builds
-agree), gives the root directory its own mode, owner and time, and up to 1.47.0 lets times from
-2038 on wrap, clamping them later. The library writes inodes with their checksums in a fraction
-of the time that debugfs(8) takes for as many commands.
+The library keeps the bitmaps, the counts and the checksums; what goes into inodes and
+directories is worked out elsewhere.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import stat
-import struct
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -21,22 +17,86 @@ from imagebuilder.errors import CommandError, ToolMissingError
 
 LIBRARY = "libext2fs.so.2"
 READ_WRITE, BITS_64 = 0x01, 0x20000  # EXT2_FLAG_RW, EXT2_FLAG_64BITS
-ROOT = 2
-OLD_SIZE = 128  # where the fields end that every inode has
-WRAPPED = (-(2**31), -1)  # what 2038 and later look like in 32 bits; 1901 to 1969, too
-CLAMPED = 2**31 - 1
+ONLY_FIRST_SUPERBLOCK = 0x200  # EXT2_FLAG_MASTER_SB_ONLY
+WITHOUT_SYNC = 1  # EXT2_FLAG_FLUSH_NO_SYNC
+NO_SPACE_IN_DIRECTORY = 2133571366  # EXT2_ET_DIR_NO_SPACE
+ROOT, LOST_AND_FOUND = 2, 11
+OLD_SIZE = 128  # of an inode; where the fields end that every inode has
+LINKS = 26  # the place of the count of links in an inode
 
-# Offsets in struct ext2_inode_large (ext2fs/ext2_fs.h)
-MODE, UID, ATIME, CTIME, MTIME, GID, LINKS = 0, 2, 8, 12, 16, 24, 26
-UID_HIGH, GID_HIGH, EXTRA_SIZE = 120, 122, 128
-CTIME_EXTRA, MTIME_EXTRA, ATIME_EXTRA, CRTIME, CRTIME_EXTRA = 132, 136, 140, 144, 148
+NUMBER, UNSIGNED, LONG = ctypes.c_int, ctypes.c_uint32, ctypes.c_uint64
+POINTER, TEXT, CODE = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_long
+SIGNATURES: Mapping[str, tuple[type, ...]] = {
+    "ext2fs_open2": (TEXT, TEXT, NUMBER, NUMBER, ctypes.c_uint, POINTER, POINTER),
+    "ext2fs_read_bitmaps": (POINTER,),
+    "ext2fs_open_inode_scan": (POINTER, NUMBER, POINTER),
+    "ext2fs_get_next_inode_full": (POINTER, POINTER, POINTER, NUMBER),
+    "ext2fs_close_inode_scan": (POINTER,),
+    "ext2fs_read_inode_full": (POINTER, UNSIGNED, POINTER, NUMBER),
+    "ext2fs_write_inode_full": (POINTER, UNSIGNED, TEXT, NUMBER),
+    "ext2fs_namei": (POINTER, UNSIGNED, UNSIGNED, TEXT, POINTER),
+    "ext2fs_new_inode": (POINTER, UNSIGNED, NUMBER, POINTER, POINTER),
+    "ext2fs_inode_alloc_stats2": (POINTER, UNSIGNED, NUMBER, NUMBER),
+    "ext2fs_new_range": (POINTER, NUMBER, LONG, LONG, POINTER, POINTER, POINTER),
+    "ext2fs_block_alloc_stats_range": (POINTER, LONG, UNSIGNED, NUMBER),
+    "ext2fs_link": (POINTER, UNSIGNED, TEXT, UNSIGNED, NUMBER),
+    "ext2fs_expand_dir": (POINTER, UNSIGNED),
+    "ext2fs_write_dir_block4": (POINTER, LONG, TEXT, NUMBER, UNSIGNED),
+    "ext2fs_extent_block_csum_set": (POINTER, UNSIGNED, POINTER),
+    "io_channel_write_blk64": (POINTER, LONG, NUMBER, TEXT),
+    "ext2fs_xattrs_open": (POINTER, UNSIGNED, POINTER),
+    "ext2fs_xattr_set": (POINTER, TEXT, TEXT, ctypes.c_size_t),
+    "ext2fs_xattrs_close": (POINTER,),
+    "ext2fs_close2": (POINTER, NUMBER),
+    "ext2fs_free": (POINTER,),
+}
+
+
+class Handle(ctypes.Structure):
+    """The beginning of struct_ext2_filsys (ext2fs/ext2fs.h), which is part of the interface."""
+
+    _fields_ = (
+        ("magic", ctypes.c_long),
+        ("io", POINTER),
+        ("flags", NUMBER),
+        ("device_name", POINTER),
+        ("super", POINTER),
+        ("blocksize", ctypes.c_uint),
+        ("fragsize", NUMBER),
+        ("group_desc_count", UNSIGNED),
+        ("desc_blocks", ctypes.c_ulong),
+        ("group_desc", POINTER),
+        ("inode_blocks_per_group", ctypes.c_uint),
+        ("inode_map", POINTER),
+        ("block_map", POINTER),
+        ("functions", POINTER * 5),
+        ("badblocks", POINTER),
+        ("dblist", POINTER),
+        ("stride", UNSIGNED),
+        ("orig_super", POINTER),
+        ("image_header", POINTER),
+        ("umask", UNSIGNED),
+        ("now", ctypes.c_long),
+    )
 
 
 class Filesystem:
-    """An ext2, ext3 or ext4 filesystem that is open for changing inodes in place."""
+    """An ext2, ext3 or ext4 filesystem that is open for changing what is in it."""
 
     def __init__(self, handle: ctypes.c_void_p, inode_size: int, where: str) -> None:
         self.handle, self.inode_size, self.where = handle, inode_size, where
+        self.range = ctypes.c_uint64(), ctypes.c_uint64()
+        self.fresh = ctypes.c_uint32()
+
+    @property
+    def fields(self) -> Handle:
+        """The part of the library's own structure that programs may look at."""
+        return ctypes.cast(self.handle, ctypes.POINTER(Handle)).contents
+
+    @property
+    def superblock(self) -> bytes:
+        """The superblock's 1024 bytes."""
+        return ctypes.string_at(self.fields.super, 1024)
 
     def inodes(self) -> Iterator[tuple[int, bytearray]]:
         """Every inode in use, as its number and bytes."""
@@ -62,7 +122,7 @@ class Filesystem:
         self.check(_library().ext2fs_read_inode_full(self.handle, number, buffer, size))
         return bytearray(buffer.raw)
 
-    def write(self, number: int, inode: bytearray) -> None:
+    def write(self, number: int, inode: bytes | bytearray) -> None:
         """Write one inode's bytes, with a new checksum."""
         size = self.inode_size
         self.check(_library().ext2fs_write_inode_full(self.handle, number, bytes(inode), size))
@@ -74,6 +134,62 @@ class Filesystem:
         self.check(_library().ext2fs_namei(self.handle, ROOT, ROOT, path, reference))
         return found.value
 
+    def new_inode(self, *, directory: bool) -> int:
+        """Take the first inode that is free; its number."""
+        fresh = self.fresh
+        library = _library()
+        self.check(library.ext2fs_new_inode(self.handle, ROOT, 0, None, ctypes.byref(fresh)))
+        library.ext2fs_inode_alloc_stats2(self.handle, fresh.value, 1, int(directory))
+        return fresh.value
+
+    def new_blocks(self, count: int, goal: int) -> Iterator[tuple[int, int]]:
+        """Take the next `count` blocks from `goal` on that are free, in ranges: (first, blocks)."""
+        library, (first, length) = _library(), self.range
+        found = ctypes.byref(first), ctypes.byref(length)
+        while count:
+            self.check(library.ext2fs_new_range(self.handle, 0, goal, count, None, *found))
+            start, blocks = first.value, length.value
+            library.ext2fs_block_alloc_stats_range(self.handle, start, blocks, 1)
+            goal = start + blocks
+            count -= blocks
+            yield start, blocks
+
+    def write_block(self, block: int, content: bytes) -> None:
+        """Write one block."""
+        self.check(_library().io_channel_write_blk64(self.fields.io, block, 1, content))
+
+    def write_extents(self, block: int, content: bytes, owner: int) -> None:
+        """Write a block of the tree of extents that belongs to the inode `owner`."""
+        buffer = ctypes.create_string_buffer(content, len(content))
+        self.check(_library().ext2fs_extent_block_csum_set(self.handle, owner, buffer))
+        self.write_block(block, buffer.raw)
+
+    def write_listing(self, block: int, content: bytes, owner: int) -> None:
+        """Write a block of the directory that is the inode `owner`."""
+        self.check(_library().ext2fs_write_dir_block4(self.handle, block, content, 0, owner))
+
+    def link(self, directory: int, name: bytes, number: int, kind: int) -> None:
+        """Add a name of the inode `number` to a directory that is there already."""
+        library = _library()
+        given = (self.handle, directory, name, number, kind)
+        code = library.ext2fs_link(*given)
+        if code == NO_SPACE_IN_DIRECTORY:
+            self.check(library.ext2fs_expand_dir(self.handle, directory))
+            code = library.ext2fs_link(*given)
+        self.check(code)
+
+    def set_attributes(self, number: int, attributes: Iterable[tuple[str, bytes]]) -> None:
+        """Give an inode extended attributes, ACLs as listxattr(2) has them."""
+        opened = ctypes.c_void_p()
+        library = _library()
+        self.check(library.ext2fs_xattrs_open(self.handle, number, ctypes.byref(opened)))
+        try:
+            for name, value in attributes:
+                encoded = os.fsencode(name)
+                self.check(library.ext2fs_xattr_set(opened, encoded, value, len(value)))
+        finally:
+            library.ext2fs_xattrs_close(ctypes.byref(opened))
+
     def check(self, code: int) -> None:
         """Raise CommandError unless a call of the library went well."""
         if code:
@@ -83,7 +199,35 @@ class Filesystem:
 
 @contextmanager
 def opened(image: Path, offset: int) -> Generator[Filesystem, None, None]:
-    """The filesystem that begins `offset` bytes into `image`."""
+    """The filesystem that begins `offset` bytes into `image`, for changing inodes in place."""
+    filesystem = _open(image, offset)
+    try:
+        yield filesystem
+    finally:
+        # Frees and writes the inodes that are left, but not, as ext2fs_close2() would, a
+        # superblock with the time of day in it.
+        _library().ext2fs_free(filesystem.handle)
+
+
+@contextmanager
+def filling(image: Path, offset: int, moment: int) -> Generator[Filesystem, None, None]:
+    """The same for adding to it; `moment` is when it is changed, in seconds since 1970."""
+    filesystem = _open(image, offset)
+    try:
+        filesystem.check(_library().ext2fs_read_bitmaps(filesystem.handle))
+        filesystem.fields.now = moment or 1  # 0 would be the time of day
+        filesystem.fields.flags &= ~ONLY_FIRST_SUPERBLOCK
+        yield filesystem
+    except BaseException:
+        _library().ext2fs_free(filesystem.handle)
+        raise
+    code = _library().ext2fs_close2(filesystem.handle, WITHOUT_SYNC)
+    if code:
+        _library().ext2fs_free(filesystem.handle)
+    filesystem.check(code)
+
+
+def _open(image: Path, offset: int) -> Filesystem:
     library = _library()
     handle = ctypes.c_void_p()
     filesystem = Filesystem(handle, _inode_size(image, offset), str(image))
@@ -95,89 +239,7 @@ def opened(image: Path, offset: int) -> Generator[Filesystem, None, None]:
             os.fsencode(image), options, flags, 0, 0, manager, ctypes.byref(handle)
         )
     )
-    try:
-        yield filesystem
-    finally:
-        # Frees and writes the inodes that are left, but not, as ext2fs_close() would, a
-        # superblock with the time of day in it.
-        library.ext2fs_free(handle)
-
-
-def settle(image: Path, offset: int, tree: Path, moment: int) -> None:
-    """Make the filesystem that mke2fs filled from `tree` say of it only what is in it.
-
-    All times but mtime become `moment` (seconds since 1970); the root directory gets the
-    tree's mode, owner and mtime, and every mtime that 32 bits could not hold is put right.
-    """
-    with opened(image, offset) as filesystem:
-        doubtful = _set_times(filesystem, moment)
-        _set_root(filesystem, tree.stat())
-        if doubtful:
-            _set_late_times(filesystem, tree)
-
-
-def _set_times(filesystem: Filesystem, moment: int) -> bool:
-    """Set all times but mtime; tell whether some mtime may not be what the tree has."""
-    doubtful = False
-    for number, inode in filesystem.inodes():
-        before = bytes(inode)
-        struct.pack_into("<II", inode, ATIME, moment, moment)
-        for field in (CTIME_EXTRA, ATIME_EXTRA, CRTIME_EXTRA):
-            _set_extra(inode, field, 0)
-        _set_extra(inode, CRTIME, moment)
-        if inode != before:
-            filesystem.write(number, inode)
-        mtime = struct.unpack_from("<i", inode, MTIME)[0]
-        doubtful = doubtful or mtime < 0 or mtime == CLAMPED
-    return doubtful
-
-
-def _set_root(filesystem: Filesystem, status: os.stat_result) -> None:
-    inode = filesystem.read(ROOT)
-    struct.pack_into("<H", inode, MODE, status.st_mode & 0xFFFF)
-    for low, high, owner in ((UID, UID_HIGH, status.st_uid), (GID, GID_HIGH, status.st_gid)):
-        struct.pack_into("<H", inode, low, owner & 0xFFFF)
-        struct.pack_into("<H", inode, high, owner >> 16)
-    _set_mtime(inode, int(status.st_mtime_ns // 10**9))
-    filesystem.write(ROOT, inode)
-
-
-def _set_late_times(filesystem: Filesystem, tree: Path) -> None:
-    for path, seconds in _late(os.fsencode(tree)):
-        number = filesystem.number(path)
-        inode = filesystem.read(number)
-        _set_mtime(inode, seconds)
-        filesystem.write(number, inode)
-
-
-def _late(tree: bytes, below: bytes = b"") -> Iterator[tuple[bytes, int]]:
-    """Paths below `tree` whose mtime, in seconds, has no room in 31 bits."""
-    with os.scandir(os.path.join(tree, below)) as entries:  # ruff: ignore[os-path-join] - bytes
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            path = below + b"/" + entry.name if below else entry.name
-            status = entry.stat(follow_symlinks=False)
-            seconds = status.st_mtime_ns // 10**9
-            if not 0 <= seconds < CLAMPED:
-                yield path, seconds
-            if stat.S_ISDIR(status.st_mode):
-                yield from _late(tree, path)
-
-
-def _set_mtime(inode: bytearray, seconds: int) -> None:
-    """Seconds from 1901 to 2446: 32 bits, and two more (Linux, Documentation/filesystems/ext4)."""
-    seconds = min(max(seconds, -(2**31)), 2**34 - 2**31 - 1)
-    low = (seconds + 2**31) % 2**32 - 2**31
-    struct.pack_into("<i", inode, MTIME, low)
-    _set_extra(inode, MTIME_EXTRA, (seconds - low) >> 32)
-
-
-def _set_extra(inode: bytearray, field: int, value: int) -> None:
-    """Set a field beyond the first 128 bytes, if this inode goes that far."""
-    if len(inode) <= OLD_SIZE:
-        return
-    end = OLD_SIZE + struct.unpack_from("<H", inode, EXTRA_SIZE)[0]
-    if field + 4 <= end:
-        struct.pack_into("<I", inode, field, value)
+    return filesystem
 
 
 def _inode_size(image: Path, offset: int) -> int:
@@ -195,21 +257,9 @@ def _library() -> ctypes.CDLL:
         raise ToolMissingError(
             f"{LIBRARY} is not installed", hint="it belongs to the same project as mke2fs"
         ) from error
-    pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
-    unsigned, reference = ctypes.c_uint32, ctypes.c_void_p
-    signatures: dict[str, tuple[object, ...]] = {
-        "ext2fs_open2": (text, text, number, number, ctypes.c_uint, pointer, reference),
-        "ext2fs_open_inode_scan": (pointer, number, reference),
-        "ext2fs_get_next_inode_full": (pointer, reference, pointer, number),
-        "ext2fs_read_inode_full": (pointer, unsigned, pointer, number),
-        "ext2fs_write_inode_full": (pointer, unsigned, pointer, number),
-        "ext2fs_namei": (pointer, unsigned, unsigned, text, reference),
-        "ext2fs_close_inode_scan": (pointer,),
-        "ext2fs_free": (pointer,),
-    }
-    for name, arguments in signatures.items():
+    for name, arguments in SIGNATURES.items():
         function = getattr(library, name)
-        function.argtypes, function.restype = arguments, ctypes.c_long
+        function.argtypes, function.restype = arguments, CODE
     library.initialize_ext2_error_table()
-    library.error_message.argtypes, library.error_message.restype = (ctypes.c_long,), text
+    library.error_message.argtypes, library.error_message.restype = (CODE,), TEXT
     return library

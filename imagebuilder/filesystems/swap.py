@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+from imagebuilder.disk.image import Borrowed
 from imagebuilder.disk.model import Filesystem, Placed
 from imagebuilder.errors import SpaceError
 from imagebuilder.filesystems.measure import Loss, Measured
@@ -19,7 +20,7 @@ LEAST = 10  # pages; mkswap(8) makes none smaller
 MAGIC = b"SWAPSPACE2"
 
 
-def make(placed: Placed, tree: Path, image: Path, run: Runner) -> None:
+def make(placed: Placed, tree: Path, image: Path, run: Runner) -> tuple[Borrowed, ...]:
     """Write a swap header into `image`; there is nothing to pour, and nothing to run."""
     del tree, run
     if placed.size < LEAST * PAGE:
@@ -30,6 +31,7 @@ def make(placed: Placed, tree: Path, image: Path, run: Runner) -> None:
     with image.open("r+b") as file:
         file.seek(placed.offset)
         file.write(header(placed.filesystem, placed.size))
+    return ()
 
 
 def header(filesystem: Filesystem, size: int) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from imagebuilder.disk.image import Borrowed
 from imagebuilder.disk.model import Filesystem, Placed
 from imagebuilder.errors import BuildError, ConfigError, SpaceError
 from imagebuilder.filesystems import fat
@@ -31,7 +32,7 @@ from imagebuilder.sizes import Size
 BATCH = 64 * 2**10  # bytes of arguments in one command, half of what one argument may be
 
 
-def make(placed: Placed, tree: Path, image: Path, run: Runner) -> None:
+def make(placed: Placed, tree: Path, image: Path, run: Runner) -> tuple[Borrowed, ...]:
     """Write a filesystem with the content of `tree` into `image`; raise SpaceError if too small.
 
     Directories and files are created in the order of their names, so that equal trees make
@@ -42,6 +43,7 @@ def make(placed: Placed, tree: Path, image: Path, run: Runner) -> None:
     directories, files = _listed(os.fspath(tree))
     for command in fill(placed, tree, image, directories, files):
         run(command)
+    return ()
 
 
 def mkfs(placed: Placed, image: Path) -> Command:

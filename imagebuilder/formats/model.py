@@ -5,6 +5,8 @@ A format is a module, found by name among the entry points `imagebuilder.formats
     SOURCE: Source                            what it is made from
     SUFFIXES: Mapping[str, str]               what a file's name ends in, for each format's name
     write(source: Path, output: Output, run: Runner) -> Artefact
+
+With `SOURCE` being `Source.IMAGE`, `source` is a `disk.image.Image`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ class Source(Enum):
     """What a format is made from."""
 
     DISK = "disk"  # the scratch file with the whole disk
+    IMAGE = "image"  # the same, but parts of the disk may still lie in the tree
     TREE = "tree"  # the root tree
 
 

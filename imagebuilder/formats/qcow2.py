@@ -11,29 +11,30 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from imagebuilder.disk.image import Image
 from imagebuilder.formats import place, qcow2_writer, zstd
+from imagebuilder.formats.assembled import allocated, whole
 from imagebuilder.formats.model import Artefact, Output, Source
-from imagebuilder.formats.raw import allocated
 from imagebuilder.process import Command, Runner
 
-SOURCE = Source.DISK
+SOURCE = Source.IMAGE
 SUFFIXES = {"qcow2": ".qcow2"}
 IN_FLIGHT = 16  # clusters at work at once; the most that qemu-img takes
 WITHOUT_ZSTD = {"compat=0.10", "compat=v2"}
 
 
-def write(source: Path, output: Output, run: Runner) -> Artefact:
+def write(source: Image, output: Output, run: Runner) -> Artefact:
     """Convert the disk `source` to the output."""
     return place.place(
         output, lambda path: _fill(source, path, output, run), lambda: allocated(source)
     )
 
 
-def _fill(source: Path, target: Path, output: Output, run: Runner) -> None:
+def _fill(source: Image, target: Path, output: Output, run: Runner) -> None:
     if output.compress and not output.options and zstd.available():
         qcow2_writer.write(source, target)
     else:
-        run(convert(source, target, output))
+        run(convert(whole(source), target, output))
 
 
 def convert(source: Path, target: Path, output: Output) -> Command:

@@ -1,4 +1,4 @@
-"""A compressed qcow2 file (QEMU, docs/interop/qcow2.rst, version 3) from a raw disk.
+"""A compressed qcow2 file (QEMU, docs/interop/qcow2.rst, version 3).
 
 qemu-img makes a context of zstd anew for each cluster, which takes longer than compressing the
 cluster. Here threads read and compress runs of clusters with contexts that stay, and one writes
@@ -17,19 +17,19 @@ import struct
 import sys
 from array import array
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from ctypes import create_string_buffer
+from ctypes import c_char, create_string_buffer
 from dataclasses import dataclass, field
-from io import FileIO
 from itertools import groupby
 from pathlib import Path
 from queue import SimpleQueue
 from typing import BinaryIO
 
-from imagebuilder.errors import BuildError
-from imagebuilder.formats import sparse, zstd
+from imagebuilder.disk.image import Image
+from imagebuilder.formats import zstd
+from imagebuilder.formats.assembled import Disk, opened
 from imagebuilder.sizes import Size
 
 LEVEL = 2
@@ -41,6 +41,7 @@ COUNTS = CLUSTER // 2  # in a block of 16-bit reference counts
 COPIED, COMPRESSED = 1 << 63, 1 << 62
 SECTORS_SHIFT = 62 - (CLUSTER_BITS - 8)  # where the number of further sectors begins
 ZEROS = bytes(CLUSTER)
+Cluster = c_char * CLUSTER
 
 # With 8 workers at most 16 MiB wait to be written, and as much again if nothing shrinks.
 RUN = 16  # most clusters that a thread takes at a time
@@ -65,11 +66,10 @@ class _Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Threads:
-    """What the threads share: the disk, and a context for each of them."""
+    """What the threads share: the disk, and for each a context and room for a run of clusters."""
 
-    disk: FileIO
-    size: int
-    contexts: SimpleQueue[zstd.Compressor]
+    disk: Disk
+    idle: SimpleQueue[tuple[zstd.Compressor, zstd.Buffer]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,19 +159,18 @@ class Tables:
         yield _padded(_big_endian(array("Q", (place * CLUSTER for place in places))))
 
 
-def write(source: Path, target: Path, workers: int = 0) -> None:
+def write(source: Image, target: Path, workers: int = 0) -> None:
     """Write the disk `source` into the file `target`; `workers` 0 means all cores.
 
     Raise OSError where a file cannot be read or written.
     """
     workers = min(workers or len(os.sched_getaffinity(0)), MOST_WORKERS)
-    with source.open("rb", buffering=0) as disk, target.open("wb") as file:
-        size = os.fstat(disk.fileno()).st_size
+    with opened(source) as disk, target.open("wb") as file:
         file.seek(CLUSTER)
-        with closing(_runs(disk, size, workers)) as runs:
+        with closing(_runs(disk, workers)) as runs:
             placed = _write_data(runs, file)
         start = _clusters(file.tell())
-        tables = Tables(size=Size(size).up_to(SECTOR), start=start, map=placed)
+        tables = Tables(size=Size(disk.size).up_to(SECTOR), start=start, map=placed)
         file.seek(start * CLUSTER)
         file.writelines(tables.content())
         file.seek(0)
@@ -212,13 +211,13 @@ def _write_plain(clusters: Iterable[tuple[int, bytes]], placed: Map, file: Binar
         file.write(content)
 
 
-def _runs(disk: FileIO, size: int, workers: int) -> Generator[_Run, None, None]:
+def _runs(disk: Disk, workers: int) -> Generator[_Run, None, None]:
     """The disk's clusters in order, compressed by threads that are a little ahead."""
     length = RUN * CLUSTER + zstd.bound(CLUSTER)
     free = [create_string_buffer(length) for _ in range(2 * workers)]
     waiting: deque[Future[_Run]] = deque()
-    with _threads(disk, size, workers) as shared, ThreadPoolExecutor(workers) as pool:
-        for numbers in _with_data(disk.fileno()):
+    with _threads(disk, workers) as shared, ThreadPoolExecutor(workers) as pool:
+        for numbers in _with_data(disk):
             if not free:
                 run = waiting.popleft().result()
                 yield run
@@ -228,56 +227,60 @@ def _runs(disk: FileIO, size: int, workers: int) -> Generator[_Run, None, None]:
 
 
 @contextmanager
-def _threads(disk: FileIO, size: int, workers: int) -> Generator[_Threads, None, None]:
-    contexts: SimpleQueue[zstd.Compressor] = SimpleQueue()
+def _threads(disk: Disk, workers: int) -> Generator[_Threads, None, None]:
+    idle: SimpleQueue[tuple[zstd.Compressor, zstd.Buffer]] = SimpleQueue()
     with ExitStack() as stack:
         for _ in range(workers):
-            contexts.put(stack.enter_context(zstd.compressor(LEVEL)))
-        yield _Threads(disk=disk, size=size, contexts=contexts)
+            context = stack.enter_context(zstd.compressor(LEVEL))
+            idle.put((context, create_string_buffer(RUN * CLUSTER)))
+        yield _Threads(disk=disk, idle=idle)
 
 
-def _with_data(fd: int) -> Iterator[tuple[int, ...]]:
+def _with_data(disk: Disk) -> Iterator[tuple[int, ...]]:
     """The numbers of the clusters that are not holes, in runs.
 
     Where runs end is the same for equal disks, whatever is a hole and what is written zeros.
     """
-    for _, numbers in groupby(_allocated(fd), lambda number: number // RUN):
+    for _, numbers in groupby(_allocated(disk), lambda number: number // RUN):
         yield tuple(numbers)
 
 
-def _allocated(fd: int) -> Iterator[int]:
+def _allocated(disk: Disk) -> Iterator[int]:
     following = 0
-    for start, end in sparse.extents(fd):
+    for start, end in disk.extents():
         first = max(following, start // CLUSTER)
-        following = _clusters(end)
+        following = max(following, _clusters(end))
         yield from range(first, following)
 
 
-def _compressed(shared: _Threads, numbers: Iterable[int], buffer: zstd.Buffer) -> _Run:
-    context = shared.contexts.get()
+def _compressed(shared: _Threads, numbers: Sequence[int], buffer: zstd.Buffer) -> _Run:
+    context, content = shared.idle.get()
     try:
         packed, plain, end = [], [], 0
-        for number in numbers:
-            content = _read(shared, number)
-            if content == ZEROS:
-                continue
-            length = context.compress(content, buffer, end)
+        for number, cluster in _read(shared.disk, numbers, content):
+            length = context.compress(cluster, buffer, end)
             if length < CLUSTER:
                 packed.append((number, length))
                 end += length
             else:
-                plain.append((number, content))
+                plain.append((number, bytes(cluster)))
         return _Run(buffer=buffer, packed=tuple(packed), plain=tuple(plain))
     finally:
-        shared.contexts.put(context)
+        shared.idle.put((context, content))
 
 
-def _read(shared: _Threads, number: int) -> bytes:
-    start = number * CLUSTER
-    content = os.pread(shared.disk.fileno(), CLUSTER, start)
-    if len(content) < min(CLUSTER, shared.size - start):
-        raise BuildError("became shorter while it was read", where=str(shared.disk.name))
-    return content.ljust(CLUSTER, b"\0")
+def _read(
+    disk: Disk, numbers: Sequence[int], content: zstd.Buffer
+) -> Iterator[tuple[int, zstd.Buffer]]:
+    """Those clusters of a run, read into `content`, that are not all zeros."""
+    first, last = numbers[0], numbers[-1]
+    view = memoryview(content).cast("B")
+    disk.read(first * CLUSTER, view[: (last + 1 - first) * CLUSTER])
+    for number in numbers:
+        at = (number - first) * CLUSTER
+        begins = view[at : at + SECTOR] == ZEROS[:SECTOR]
+        if not (begins and bytes(view[at : at + CLUSTER]) == ZEROS):
+            yield number, Cluster.from_buffer(content, at)
 
 
 def _clusters(length: int) -> int:

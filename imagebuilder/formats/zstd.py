@@ -23,7 +23,7 @@ class Compressor:
     def __init__(self, handle: int, level: int) -> None:
         self.handle, self.level = handle, level
 
-    def compress(self, content: bytes, buffer: Buffer, start: int) -> int:
+    def compress(self, content: bytes | Buffer, buffer: Buffer, start: int) -> int:
         """Write `content` as a frame into `buffer` from `start` on; return the frame's length.
 
         Raise BuildError if there is less room than `bound(len(content))`.
@@ -75,15 +75,15 @@ def _library() -> ctypes.CDLL:
         raise ToolMissingError(
             f"{LIBRARY} is not installed", hint="Debian and Ubuntu have it in libzstd1"
         ) from error
-    pointer, size, text = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p
+    pointer, size = ctypes.c_void_p, ctypes.c_size_t
     number, flag = ctypes.c_int, ctypes.c_uint
     signatures: dict[str, tuple[type, tuple[type, ...]]] = {
         "ZSTD_createCCtx": (pointer, ()),
         "ZSTD_freeCCtx": (size, (pointer,)),
-        "ZSTD_compressCCtx": (size, (pointer, pointer, size, text, size, number)),
+        "ZSTD_compressCCtx": (size, (pointer, pointer, size, pointer, size, number)),
         "ZSTD_compressBound": (size, (size,)),
         "ZSTD_isError": (flag, (size,)),
-        "ZSTD_getErrorName": (text, (size,)),
+        "ZSTD_getErrorName": (ctypes.c_char_p, (size,)),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(library, name)

@@ -18,10 +18,12 @@ from uuid import UUID
 
 import pytest
 
+from imagebuilder.disk.image import Image
 from imagebuilder.disk.model import Filesystem, Placed
 from imagebuilder.errors import CommandError, SpaceError
 from imagebuilder.filesystems import ext, ext2fs
 from imagebuilder.filesystems.measure import measure
+from imagebuilder.formats.assembled import whole
 from imagebuilder.process import Command, find, run
 from imagebuilder.sizes import Size
 
@@ -49,7 +51,7 @@ def pour(filesystem: Filesystem, tree: Path, image: Path, size: Size | None = No
     placed = Placed(filesystem=filesystem, offset=Size(MIB), size=room)
     with image.open("wb") as file:
         file.truncate(room + 2 * MIB)
-    ext.make(placed, tree, image, run)
+    whole(Image(file=image, borrowed=ext.make(placed, tree, image, run)))
     return placed
 
 

@@ -27,7 +27,7 @@ def mke2fs(
     filesystem: Filesystem, release: tuple[int, ...] = (1, 47), size: int = 64 * MIB
 ) -> Command:
     placed = place(filesystem, size)
-    return ext.mke2fs(placed, Path("/tree"), Path("/img"), moment=5, release=release)
+    return ext.mke2fs(placed, Path("/img"), moment=5, release=release)
 
 
 def option(command: Command, flag: str) -> str:
@@ -35,9 +35,10 @@ def option(command: Command, flag: str) -> str:
     return command.argv[command.argv.index(flag) + 1]
 
 
-def test_ext4_is_filled_from_the_tree_at_its_offset() -> None:
+def test_ext4_is_made_empty_at_its_offset() -> None:
     command = mke2fs(EXT4)
-    assert command.argv[-4:] == ("-d", "/tree", "/img", "65536k")
+    assert command.argv[-2:] == ("/img", "65536k")
+    assert "-d" not in command.argv
     assert option(command, "-U") == UUID_TEXT
     assert option(command, "-L") == "root"
     assert option(command, "-b") == "4096"
@@ -50,6 +51,14 @@ def test_ext4_is_filled_from_the_tree_at_its_offset() -> None:
         "nodiscard",
     ]
     assert command.env == {"E2FSPROGS_FAKE_TIME": "5"}
+
+
+def test_the_same_command_fills_it_from_a_tree_before_the_users_options() -> None:
+    command = mke2fs(replace(EXT4, options=("-m", "1")))
+    filled = ext.filled(command, Path("/tree"))
+    assert filled.argv[:3] == ("mke2fs", "-d", "/tree")
+    assert filled.argv[3:] == command.argv[1:]
+    assert filled.env == command.env
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from imagebuilder.formats import qcow2, raw, sparse
+from imagebuilder.disk.image import Image
+from imagebuilder.formats import assembled, qcow2, raw, sparse
 from imagebuilder.formats.model import Output, Source
 from imagebuilder.process import Recorder
 
@@ -25,7 +26,7 @@ def wanted(*options: str, compress: bool = True) -> Output:
 def test_the_disk_becomes_the_raw_output_and_is_not_copied(tmp_path: Path) -> None:
     disk = with_hole(tmp_path / "scratch")
     inode = disk.stat().st_ino
-    made = raw.write(disk, Output(path=tmp_path / "web.raw", format="raw"), Recorder())
+    made = raw.write(Image(file=disk), Output(path=tmp_path / "web.raw", format="raw"), Recorder())
     assert made.path.stat().st_ino == inode
     assert not disk.exists()
 
@@ -33,7 +34,7 @@ def test_the_disk_becomes_the_raw_output_and_is_not_copied(tmp_path: Path) -> No
 def test_a_raw_output_gets_its_checksum_files(tmp_path: Path) -> None:
     disk = with_hole(tmp_path / "scratch")
     output = Output(path=tmp_path / "web.raw", format="raw", checksums=("md5",))
-    made = raw.write(disk, output, Recorder())
+    made = raw.write(Image(file=disk), output, Recorder())
     assert (tmp_path / "web.raw.md5").read_text() == f"{made.digests['md5']}  {made.path}\n"
 
 
@@ -42,7 +43,11 @@ def test_a_copy_is_equal_and_keeps_the_holes(tmp_path: Path) -> None:
     with disk.open("rb") as source, (tmp_path / "copy").open("wb") as target:
         sparse.copy(source.fileno(), target.fileno())
     assert (tmp_path / "copy").read_bytes() == disk.read_bytes()
-    assert raw.allocated(tmp_path / "copy") == raw.allocated(disk) < MIB
+    assert (
+        assembled.allocated(Image(file=tmp_path / "copy"))
+        == assembled.allocated(Image(file=disk))
+        < MIB
+    )
 
 
 @pytest.mark.parametrize("length", [0, 1, sparse.CHUNK, sparse.CHUNK + 1])
@@ -96,11 +101,12 @@ def test_qcow2_options_that_were_asked_for_win(
 
 def test_qemu_img_is_started_through_the_runner_and_keeps_the_disk(tmp_path: Path) -> None:
     disk, run = with_hole(tmp_path / "disk"), Recorder()
-    qcow2.write(disk, Output(path=tmp_path / "web.qcow2", format="qcow2", compress=False), run)
+    output = Output(path=tmp_path / "web.qcow2", format="qcow2", compress=False)
+    qcow2.write(Image(file=disk), output, run)
     assert [command.argv[0] for command in run.commands] == ["qemu-img"]
     assert disk.exists()
 
 
 def test_both_are_made_from_the_disk() -> None:
-    assert raw.SOURCE is qcow2.SOURCE is Source.DISK
+    assert raw.SOURCE is qcow2.SOURCE is Source.IMAGE
     assert raw.SUFFIXES | qcow2.SUFFIXES == {"raw": ".raw", "qcow2": ".qcow2"}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from imagebuilder.disk.image import Image
 from imagebuilder.errors import BuildError
 from imagebuilder.formats import qcow2, qcow2_writer, zstd
 from imagebuilder.formats.model import Output
@@ -29,13 +30,14 @@ pytestmark = pytest.mark.skipif(not zstd.available(), reason="needs libzstd")
 WITHOUT = """
 import sys
 from pathlib import Path
+from imagebuilder.disk.image import Image
 from imagebuilder.formats import qcow2, zstd
 from imagebuilder.formats.model import Output
 from imagebuilder.process import Recorder
 zstd.LIBRARY = "libabsent.so.1"
 run = Recorder()
 source, target = sys.argv[1:]
-qcow2.write(Path(source), Output(path=Path(target), format="qcow2"), run)
+qcow2.write(Image(file=Path(source)), Output(path=Path(target), format="qcow2"), run)
 print(*(command.argv[0] for command in run.commands))
 with zstd.compressor(1):
     pass
@@ -147,7 +149,7 @@ def mixed(path: Path) -> Path:
 
 def written(source: Path, workers: int = 2) -> Path:
     target = source.with_suffix(f".{workers}.qcow2")
-    qcow2_writer.write(source, target, workers)
+    qcow2_writer.write(Image(file=source), target, workers)
     return target
 
 
@@ -259,13 +261,13 @@ def test_blocks_of_counts_follow_each_other_in_their_table() -> None:
 @pytest.mark.skipif(not SHORT.exists(), reason="needs sysfs")
 def test_a_disk_that_became_shorter_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=f"^{SHORT}: became shorter while it was read"):
-        qcow2_writer.write(SHORT, tmp_path / "out")
+        qcow2_writer.write(Image(file=SHORT), tmp_path / "out")
 
 
 def test_a_full_disk_is_an_oserror_and_ends_the_threads(tmp_path: Path) -> None:
     source = mixed(tmp_path / "disk")
     with pytest.raises(OSError, match="No space left"):
-        qcow2_writer.write(source, Path("/dev/full"), 2)
+        qcow2_writer.write(Image(file=source), Path("/dev/full"), 2)
     assert threading.active_count() == 1
 
 
@@ -291,7 +293,8 @@ def test_a_frame_needs_room() -> None:
 
 def test_no_program_is_needed_to_compress(tmp_path: Path) -> None:
     source, run = mixed(tmp_path / "disk"), Recorder()
-    made = qcow2.write(source, Output(path=tmp_path / "web.qcow2", format="qcow2"), run)
+    output = Output(path=tmp_path / "web.qcow2", format="qcow2")
+    made = qcow2.write(Image(file=source), output, run)
     assert run.commands == []
     assert made.path.read_bytes() == written(source).read_bytes()
     assert made.size == made.path.stat().st_size
@@ -303,7 +306,8 @@ def test_qemu_img_does_what_takes_options_and_what_is_not_compressed(
 ) -> None:
     source, run = put(tmp_path / "disk", MIB), Recorder()
     path = tmp_path / "web.qcow2"
-    qcow2.write(source, Output(path=path, format="qcow2", options=options, compress=compress), run)
+    output = Output(path=path, format="qcow2", options=options, compress=compress)
+    qcow2.write(Image(file=source), output, run)
     assert [command.argv[0] for command in run.commands] == ["qemu-img"]
 
 

@@ -1,0 +1,143 @@
+"""A disk as its readers see it, whether its bytes are in its own file or still in others."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from bisect import bisect_right
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from heapq import merge
+from pathlib import Path
+
+from imagebuilder.disk.image import Borrowed, Image
+from imagebuilder.errors import BuildError
+from imagebuilder.formats import sparse
+
+BLOCK = 4096  # the largest that a filesystem has
+CHUNK = 2**20
+MOST_WORKERS = 8
+
+
+class Disk:
+    """A disk that is open for reading; threads may share it."""
+
+    def __init__(self, fd: int, image: Image) -> None:
+        self.fd, self.file, self.borrowed = fd, image.file, image.borrowed
+        self.size = os.fstat(fd).st_size
+        self.starts = array("Q", (each.start for each in image.borrowed))
+
+    def extents(self) -> Iterator[tuple[int, int]]:
+        """Where there is data, in order, (start, end) in bytes; some may be in two of them."""
+        borrowed = ((each.start, each.start + each.length) for each in self.borrowed)
+        return merge(sparse.extents(self.fd), borrowed)
+
+    def read(self, start: int, target: memoryview) -> None:
+        """Fill `target` with the bytes from `start` on, and with zeros beyond the disk's end.
+
+        Raise BuildError if a file has become shorter.
+        """
+        length = min(len(target), self.size - start)
+        if not self._is_all_borrowed(start, length):
+            _read(self.fd, start, target[:length], self.file)
+        for each in self._within(start, start + length):
+            self._copy(each, start, target[:length])
+        target[length:] = bytes(len(target) - length)
+
+    def _is_all_borrowed(self, start: int, length: int) -> bool:
+        at = bisect_right(self.starts, start) - 1
+        if at < 0:
+            return False
+        each = self.borrowed[at]
+        return start + length <= each.start + each.length
+
+    def _within(self, start: int, end: int) -> Iterator[Borrowed]:
+        """What is borrowed of the bytes from `start` to `end`."""
+        at = max(0, bisect_right(self.starts, start) - 1)
+        while at < len(self.starts) and self.starts[at] < end:
+            yield self.borrowed[at]
+            at += 1
+
+    def _copy(self, each: Borrowed, start: int, target: memoryview) -> None:
+        first = max(each.start, start)
+        last = min(each.start + each.length, start + len(target))
+        if first >= last:
+            return
+        fd = os.open(each.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            offset = each.offset + first - each.start
+            _read(fd, offset, target[first - start : last - start], Path(each.path))
+        finally:
+            os.close(fd)
+
+
+@contextmanager
+def opened(image: Image) -> Generator[Disk, None, None]:
+    """The disk of which `image` tells where it is."""
+    with image.file.open("rb", buffering=0) as file:
+        yield Disk(file.fileno(), image)
+
+
+def whole(image: Image) -> Path:
+    """Write into the image's own file whatever is borrowed; return the file."""
+    with opened(image) as disk, image.file.open("r+b", buffering=0) as file:
+        _return(disk, file.fileno())
+    return image.file
+
+
+def copy(image: Image, target: Path) -> None:
+    """Make the empty file `target` equal to the disk, with holes where it has some."""
+    with opened(image) as disk, target.open("wb", buffering=0) as file:
+        sparse.copy(disk.fd, file.fileno())
+        _return(disk, file.fileno())
+
+
+def allocated(image: Image) -> int:
+    """The bytes that the disk takes in a file with the same holes."""
+    borrowed = sum(each.length for each in image.borrowed)
+    return image.file.stat().st_blocks * 512 + borrowed
+
+
+def _return(disk: Disk, target: int) -> None:
+    """Write what is borrowed to its place in the file `target`, on all cores."""
+    workers = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    stretches = list(_stretches(disk.borrowed))
+    with ThreadPoolExecutor(workers) as pool:
+        shares = [stretches[number::workers] for number in range(workers)]
+        for done in [pool.submit(_write, disk, target, share) for share in shares]:
+            done.result()
+
+
+def _stretches(borrowed: Iterable[Borrowed]) -> Iterator[tuple[int, int]]:
+    """What is borrowed, without a break where a file does not fill its last block."""
+    begun = end = 0
+    for each in borrowed:
+        if each.start - end >= BLOCK or each.start + each.length - begun > CHUNK:
+            yield from _cut(begun, end)
+            begun = each.start
+        end = each.start + each.length
+    yield from _cut(begun, end)
+
+
+def _cut(start: int, end: int) -> Iterator[tuple[int, int]]:
+    return ((at, min(end, at + CHUNK)) for at in range(start, end, CHUNK))
+
+
+def _write(disk: Disk, fd: int, stretches: Iterable[tuple[int, int]]) -> None:
+    buffer = memoryview(bytearray(CHUNK))
+    for start, end in stretches:
+        content = buffer[: end - start]
+        disk.read(start, content)
+        while content:
+            done = os.pwrite(fd, content, start)
+            content, start = content[done:], start + done
+
+
+def _read(fd: int, start: int, target: memoryview, path: Path) -> None:
+    done = 0
+    while done < len(target):
+        count = os.preadv(fd, [target[done:]], start + done)
+        if not count:
+            raise BuildError("became shorter while it was read", where=str(path))
+        done += count
