@@ -86,7 +86,7 @@ def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> l
         "block-device": lambda: _write_fstab(plan, place.tree),
     }
 
-    def run_one(phase: Phase) -> None:
+    def run_one(phase: Phase, listen: Listener) -> None:
         run_phase(_work(plan, place, phase, listen))
         after.get(phase.name, lambda: None)()
 
