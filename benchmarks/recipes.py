@@ -55,7 +55,8 @@ def hooks(number: int, place: Path) -> Recipe:
         hook.chmod(0o755)
     shutil.copytree(ELEMENTS / "tiny-root", element.with_name("tiny-root"))
     variables = {"ELEMENTS_PATH": str(element.parent)}
-    words = ("-n", "--image-size", "1", "tiny-root", "no-op-hooks")  # else DIB's journal has no room
+    # Without a size, diskimage-builder's journal has no room.
+    words = ("-n", "--image-size", "1", "tiny-root", "no-op-hooks")
     return Recipe(words=words, variables=variables, type="tar", warm=True)
 
 

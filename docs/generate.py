@@ -25,9 +25,10 @@ import texts
 from markdown import code, page, table
 
 from imagebuilder import options, registry, tools
-from imagebuilder.cli import verbs
+from imagebuilder.batch.load import KEYS, SCHEMA
+from imagebuilder.cli import images, verbs
 from imagebuilder.disk import gpt
-from imagebuilder.disk.load import PLUGINS
+from imagebuilder.disk.entry import LISTS, PLUGINS
 from imagebuilder.element import pkgmap
 from imagebuilder.formats.model import Source
 from imagebuilder.plan import make
@@ -63,6 +64,7 @@ def pages() -> Mapping[str, str]:
         "block-device.md": block_device_page(),
         "element-yaml.md": element_yaml_page(),
         "package-installs.md": package_installs_page(),
+        "images.md": images_page(),
         **element_pages.pages(ROOT / "elements"),
     }
 
@@ -97,8 +99,9 @@ def verbs_page() -> str:
         parts += [f"## {name}", f"{text.capitalize()}."]
         if name in verbs.TAKES_BUILD_OPTIONS:
             parts.append("It takes all [options of a build](options.md) and the names of elements.")
-        if name != "build":
-            parts.append(table(("argument", "meaning"), _arguments(name)))
+        if name == "build":
+            parts.append(texts.OF_FILES)
+        parts.append(table(("argument", "meaning"), _arguments(name)))
     return page("The verbs of imagebuilder", table(("verb", "what it does"), summary), *parts)
 
 
@@ -166,6 +169,11 @@ def block_device_page() -> str:
             partition = _schema("disk/schemas/partition.json")
             parts += ["### An entry of partitions", _keys(partition, "partition")]
             parts += [f"The GPT type codes are {', '.join(gpt.TYPES)}; any other type is a GUID."]
+        if plugin == "lvm":
+            parts.insert(-1, texts.LVM)
+            for key, kind in LISTS["lvm"].items():
+                entry = _schema(f"disk/schemas/{kind}.json")
+                parts += [f"### An entry of {key}", _keys(entry, kind)]
     return page("The block-device document", texts.BLOCK_DEVICE, *parts)
 
 
@@ -204,13 +212,30 @@ def package_installs_page() -> str:
     )
 
 
+def images_page() -> str:
+    """Files of images, by their schema."""
+    flags = {key: code(flag) for key, flag, _ in KEYS}
+    rows = [
+        (code(name), _values(value, {}), flags.get(name, ""), value["description"])
+        for name, value in _schema(SCHEMA)["items"]["properties"].items()
+    ]
+    return page(
+        "Files of images",
+        texts.IMAGES,
+        table(("key", "values", "option", "meaning"), rows),
+    )
+
+
 def _flags(option: options.Option) -> list[str]:
     return [f"-{option.short}"] * bool(option.short) + [f"--{option.long}"] * bool(option.long)
 
 
 def _arguments(verb: str) -> list[tuple[str, str]]:
     parser = argparse.ArgumentParser(add_help=False)
-    importlib.import_module(f"imagebuilder.cli.{verb}").add_arguments(parser)
+    if verb == "build":
+        images.add_arguments(parser, jobs=0)
+    else:
+        importlib.import_module(f"imagebuilder.cli.{verb}").add_arguments(parser)
     return [(_spelled(action), action.help or "") for action in parser._actions]
 
 

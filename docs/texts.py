@@ -25,8 +25,14 @@ VARIABLES = (
     ("OVERWRITE_OLD_IMAGE", "not `0`: an older output is replaced, else it goes on under a name "
      "with the time in it"),
     ("SOURCE_DATE_EPOCH", "seconds since 1970: nothing in an image is younger (default: {epoch})"),
-    ("IMAGEBUILDER_CACHE_MAX_SIZE", "how much the cache keeps (default: 20GiB)"),
-    ("IMAGEBUILDER_CACHE_MAX_AGE", "days without use that the cache keeps a tree (default: 30)"),
+    ("IMAGEBUILDER_CACHE_MAX_SIZE", "how much of trees and downloads the cache keeps (default: "
+     "20GiB)"),
+    ("IMAGEBUILDER_CACHE_MAX_AGE", "days without use that the cache keeps anything (default: 30)"),
+    ("IMAGEBUILDER_MEMORY", "how much memory the build may count on, like 4GiB (default: what is "
+     "available)"),
+    ("IMAGEBUILDER_SHARED_PACKAGES", "packages, with spaces between: no others [join the "
+     "bootstrap](../design/early-packages.md), so that images can [share a root "
+     "tree](../howto/build-several-images.md)"),
     ("TMPDIR, TMP_DIR", "where the scratch directory is made, the first of them that is set "
      "(default: `/tmp`)"),
     ("DIB_QUIET", "not `0`: nothing on standard output (default: `1` with `--logfile`, else `0`)"),
@@ -58,10 +64,31 @@ another lies on it; else `base` says what it lies on. Without a `name` it is cal
 Sizes are written like `512MiB` or `1.5 GB`: KiB, MiB, GiB and TiB count in 1024s, KB, MB, GB and
 TB (also K, M, G, T) in 1000s, and a number alone is bytes."""
 
+LVM = """\
+Physical volumes, volume groups and logical volumes. Filesystems lie on logical volumes by their
+`base`, or are written inside them. Options that say nothing about what is made (`--force`,
+`--yes`, `--zero`, `--wipesignatures`, `--quiet`) are accepted; any that is not named here is an
+error. All physical volumes of a group lie on one `local_loop`."""
+
 ELEMENT_YAML = """\
 What an element says about itself. The file is optional, and so is everything in it; a key that
 is not here is an error. The values of declared variables are checked before a build begins, and
 shown by `imagebuilder elements NAME`."""
+
+OF_FILES = """\
+With [files of images](images.md) instead of names it builds all images that they describe. Options
+are for all of them then, and those of an image win. It also takes:"""
+
+IMAGES = """\
+What `diskimage-builder FILE...` and `imagebuilder build FILE...` read: YAML, or JSON. A file is a
+list of mappings, each of which describes an image, or goes on describing one: entries with the same
+`imagename` are one image, in one file or in several, and an entry without it is about the image of
+the entry before (at first, the image called `image`). Where entries meet, lists grow, mappings take
+what is new, and any other value is replaced. A key that is not here is an error.
+
+Each image is what `disk-image-create` makes with the options of its keys, in the order of the
+table, and `environment` added to the caller's. How to use it:
+[build several images](../howto/build-several-images.md)."""
 
 PACKAGE_INSTALLS = """\
 The packages that an element wants: a mapping of package names, each to nothing, to the
@@ -120,6 +147,26 @@ KEYS = {
     ("partition", "flags"): "MBR: `boot` marks it active, `primary` keeps it out of the extended "
     "partition",
     ("partition", "number"): "its entry in the table, where that is not its place in the list",
+    ("lvm", "name"): "a name of its own; nothing lies on it",
+    ("lvm", "base"): "accepted and not used: what its volumes lie on, `pvs` say",
+    ("lvm", "pvs"): "the physical volumes",
+    ("lvm", "vgs"): "the volume groups",
+    ("lvm", "lvs"): "the logical volumes; extents are handed out in this order",
+    ("pv", "name"): NAME,
+    ("pv", "base"): "required: the partition or `local_loop` that it is",
+    ("pv", "options"): "words for `pvcreate`: `--dataalignment SIZE` has an effect",
+    ("vg", "name"): "its name in the machine, and what volumes call it as their `base`",
+    ("vg", "base"): "required: a physical volume, or a list of them",
+    ("vg", "options"): "words for `vgcreate`: `--physicalextentsize SIZE` (default: 4MiB) and "
+    "`--addtag TAG` have an effect",
+    ("lv", "name"): "its name in the machine, and what filesystems call it as their `base`",
+    ("lv", "base"): "required: its volume group",
+    ("lv", "size"): "its size, rounded down to 4MiB; wins over `extents`",
+    ("lv", "extents"): "a number of extents, or a share like `40%VG`, `100%FREE`, `50%PVS`",
+    ("lv", "type"): "a thin pool, or a thin volume in one; without it, a plain volume",
+    ("lv", "thin-pool"): "the pool that a thin volume lies in",
+    ("lv", "options"): "words for `lvcreate`: `--addtag TAG` and, for a pool, `--chunksize SIZE` "
+    "have an effect",
     ("mkfs", "name"): NAME,
     ("mkfs", "base"): BASE,
     ("mkfs", "type"): "the type of filesystem (default of `mkfs_root`: `FS_TYPE`)",

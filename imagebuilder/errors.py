@@ -63,6 +63,12 @@ class PublishError(BuildError):
     exit_status = 6
 
 
+class OfflineError(BuildError):
+    """Something is in no cache, and without network it cannot be had."""
+
+    exit_status = 7
+
+
 class Interrupted(BuildError):  # ruff: ignore[error-suffix-on-exception-name] - an event, not a mistake
     """A signal ended the build; the exit status is 128 and the signal's number."""
 

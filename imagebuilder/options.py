@@ -82,15 +82,19 @@ OPTIONS = (
     Option("incremental", "", "incremental", Kind.FLAG, "", "IMAGEBUILDER_INCREMENTAL",
            "use cached layers of elements that may have read what the cache cannot know of"),
     Option("offline", "", "offline", Kind.FLAG, "", "DIB_OFFLINE",
-           "do not refresh what is cached"),
+           "build from caches alone: no hook has a network, and what is missing is an error"),
     Option("qemu_img_options", "", "qemu-img-options", Kind.TEXT, "OPTIONS",
            "QEMU_IMG_OPTIONS", "options for the image format, like preallocation=off"),
     Option("root_label", "", "root-label", Kind.TEXT, "LABEL", "ROOT_LABEL",
            "label of the root filesystem (default: cloudimg-rootfs; img-rootfs for xfs)"),
     Option("install_type", "", "install-type", Kind.TEXT, "TYPE", "DIB_DEFAULT_INSTALLTYPE",
            "how elements install software by default (default: source)"),
+    Option("ramdisk_element", "", "ramdisk-element", Kind.TEXT, "ELEMENT", "RAMDISK_ELEMENT",
+           "what ramdisk-image-create makes the ramdisk with (default: ramdisk)"),
     Option("hook_timeout", "", "hook-timeout", Kind.NUMBER, "SECONDS",
            "IMAGEBUILDER_HOOK_TIMEOUT", "end a hook that takes longer (default: none does)"),
+    Option("attached", "", "attached", Kind.FLAG, "", "IMAGEBUILDER_ATTACHED",
+           "have the disk as block devices in pre-finalise.d, finalise.d and cleanup.d"),
     Option("logfile", "", "logfile", Kind.TEXT, "FILE", "",
            "append the log to this file, and be quiet on standard output"),
     Option("help", "h", "help", Kind.FLAG, "", "", "show this help and exit"),
@@ -136,7 +140,10 @@ class Request:
     root_label: str = ""
     root_type: str = "ext4"
     install_type: str = ""
+    ramdisk: bool = False  # a kernel and an initramfs are wanted, and no disk
+    ramdisk_element: str = ""
     hook_timeout: int = 0
+    attached: bool = False
     logfile: str = ""
     words: tuple[str, ...] = ()  # the command line as it was given
     help: bool = False
@@ -146,12 +153,12 @@ class Request:
     @property
     def output_name(self) -> str:
         """The name without a suffix that repeats the one output type."""
-        suffix = f".{self.types[0]}"
-        single = len(self.types) == 1 and self.name.endswith(suffix)
-        return self.name.removesuffix(suffix) if single else self.name
+        return self.name.removesuffix(f".{self.types[0]}") if len(self.types) == 1 else self.name
 
 
-def parse(words: Sequence[str], environment: Mapping[str, str]) -> Request:
+def parse(
+    words: Sequence[str], environment: Mapping[str, str], *, ramdisk: bool = False
+) -> Request:
     """The Request in a command line (GNU getopt: options anywhere, `--` ends them)."""
     values = _from_environment(environment)
     given, elements = _getopt(words)
@@ -162,11 +169,14 @@ def parse(words: Sequence[str], environment: Mapping[str, str]) -> Request:
         return Request(help=bool(values.get("help")), version=bool(values.get("version")))
     names = [*environment.get("IMAGE_ELEMENT", "").split(), *" ".join(elements).split()]
     arch = str(values.pop("arch", "")) or host_arch()
+    chosen = implied(names, arch=arch, base=not values.get("no_base"))
+    maker = (values.get("ramdisk_element") or "ramdisk",) if ramdisk else ()
     return Request(
         **values,
         arch=arch,
         root_type=environment.get("FS_TYPE") or "ext4",
-        elements=implied(names, arch=arch, base=not values.get("no_base")),
+        ramdisk=ramdisk,
+        elements=tuple(dict.fromkeys((*maker, *chosen))),
         words=tuple(words),
         environment=dict(environment),
     )

@@ -29,12 +29,19 @@ INSTALL: Mapping[str, str] = {
 JOBS: Mapping[str, tuple[str, ...]] = {
     "build": ("shell", "tar", "debian", "ext4", "vfat", "qcow2"),
     "boot": ("boot", "uefi", "seed"),
-    "test": ("shell", "tar", "debian", "ext4", "vfat", "qcow2", "boot", "uefi", "seed", "test"),
+    "test": (
+        *("shell", "tar", "download", "debian", "ext4", "vfat", "xfs", "btrfs", "thin-pool"),
+        *("qcow2", "boot", "uefi", "seed", "test"),
+    ),
 }
 ANY_IMAGE = ("shell",)
 ELEMENTS: Mapping[str, tuple[str, ...]] = {
+    "block-device-efi-lvm": ("xfs",),
+    "cache-url": ("download",),
     "debian": ("debian",),
     "debian-minimal": ("debian",),
+    "iso": ("iso", "vfat"),
+    "source-repositories": ("sources",),
     "ubuntu": ("ubuntu",),
     "ubuntu-minimal": ("ubuntu",),
     "vm": ("ext4", "vfat", "qcow2"),
@@ -93,6 +100,12 @@ TOOLS = (
         minimum="1.28",  # --sort
     ),
     Tool(
+        name="curl",
+        features=("download", "test"),
+        purpose="downloads for hooks",
+        packages=_named("curl"),
+    ),
+    Tool(
         name="mmdebstrap",
         features=("debian", "ubuntu"),
         purpose="bootstraps Debian and Ubuntu",
@@ -138,6 +151,28 @@ TOOLS = (
         version=(),
     ),
     Tool(
+        name="mkfs.xfs",
+        features=("xfs",),
+        purpose="makes xfs",
+        packages=_named("xfsprogs"),
+        version=("-V",),
+        minimum="5.0",
+    ),
+    Tool(
+        name="mkfs.btrfs",
+        features=("btrfs",),
+        purpose="makes btrfs",
+        packages=_named("btrfs-progs", "btrfs-progs", "btrfsprogs"),
+        minimum="5.0",
+    ),
+    Tool(
+        name="thin_restore",
+        features=("thin-pool",),
+        purpose="writes the metadata of thin pools",
+        packages=_named("thin-provisioning-tools", "device-mapper-persistent-data"),
+        version=("-V",),
+    ),
+    Tool(
         name="mmd",
         features=("vfat",),
         purpose="makes directories in them",
@@ -155,6 +190,18 @@ TOOLS = (
         purpose="writes qcow2",
         packages=_named("qemu-utils", "qemu-img", "qemu-tools"),
         minimum="5.0",
+    ),
+    Tool(
+        name="git",
+        features=("sources", "test"),
+        purpose="fetches sources for elements",
+        packages=_named("git"),
+    ),
+    Tool(
+        name="xorriso",
+        features=("iso", "test"),
+        purpose="writes ISO images",
+        packages=_named("xorriso"),
     ),
     Tool(
         name="newuidmap",
@@ -198,7 +245,25 @@ TOOLS = (
         purpose="checks hooks",
         packages=_named("shellcheck", "ShellCheck"),
     ),
-    Tool(name="git", features=("test",), purpose="tests", packages=_named("git")),
+    Tool(
+        name="busybox",
+        features=("test",),
+        purpose="tests of ramdisks",
+        packages=_named("busybox"),
+        version=(),
+    ),
+    Tool(
+        name="cpio",
+        features=("test",),
+        purpose="tests of ramdisks",
+        packages=_named("cpio"),
+    ),
+    Tool(
+        name="gpg",
+        features=("test",),
+        purpose="tests of signatures",
+        packages=_named("gpg", "gnupg2", "gpg2"),
+    ),
     Tool(
         name="xz",
         features=("test",),
@@ -216,6 +281,20 @@ TOOLS = (
         features=("test",),
         purpose="tests of partition tables",
         packages=_named("fdisk", "util-linux"),
+    ),
+    Tool(
+        name="xfs_repair",
+        features=("test",),
+        purpose="tests of xfs",
+        packages=_named("xfsprogs"),
+        version=("-V",),
+    ),
+    Tool(
+        name="lvm",
+        features=("test",),
+        purpose="tests of LVM",
+        packages=_named("lvm2"),
+        version=("version",),
     ),
     Tool(
         name="debugfs",

@@ -90,9 +90,8 @@ def blamed(image: Image) -> Generator[None, None, None]:
 
 def _plan(image: Image, words: Sequence[str], environment: Mapping[str, str]) -> _Planned:
     with blamed(image):
-        if image.ramdisk:
-            raise ConfigError("ramdisks cannot be made", hint="leave 'ramdisk' out")
-        request = parse((*words, *image.words), {**environment, **image.environment})
+        given = {**environment, **image.environment}
+        request = parse((*words, *image.words), given, ramdisk=image.ramdisk)
         draft = make.draft(request)
         check.before(draft)
         base_of(request)
@@ -115,7 +114,7 @@ def _check_outputs(planned: Sequence[_Planned]) -> None:
     """Refuse two images that would write the same file."""
     writers: dict[Path, Image] = {}
     for each in planned:
-        for output in check.outputs(each.request, epoch=0):
+        for output in check.outputs(each.plan.draft, epoch=0):
             path = output.path.absolute()
             other = writers.setdefault(path, each.image)
             if other is not each.image:
@@ -162,7 +161,7 @@ def _layer(planned: _Planned) -> tuple[Store, str]:
 
 
 def _task(planned: _Planned, group: str) -> Task:
-    outputs = tuple(output.path for output in check.outputs(planned.request, epoch=0))
+    outputs = tuple(output.path for output in check.outputs(planned.plan.draft, epoch=0))
     with blamed(planned.image):
         job = room.job(planned.image.name, group, planned.request, outputs)
         room.check(job)

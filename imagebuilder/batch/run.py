@@ -27,6 +27,7 @@ from imagebuilder.process import Command
 PULSE = 0.25  # seconds between two looks at what might be begun
 PATIENCE = 10.0  # seconds that builds have to clean up after a signal; it takes less than 2
 CHUNK = 1 << 16
+RAMDISK = "from imagebuilder.cli.start import ramdisk_image_create; ramdisk_image_create()"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +116,9 @@ def run(batch: Batch, how: How, shown: Shown) -> tuple[Outcome, ...]:
 def command(task: Task, grant: Grant) -> Command:
     """The program that builds one image, with no more memory than it was granted."""
     limit = {MEMORY: str(grant.memory)} if grant.memory else {"DIB_NO_TMPFS": "1"}
+    program = ("-c", RAMDISK) if task.image.ramdisk else ("-m", "imagebuilder", "build")
     return Command(
-        (sys.executable, "-m", "imagebuilder", "build", *task.words),
+        (sys.executable, *program, *task.words),
         env={**task.environment, **limit},
         base={},
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagebuilder import paths
-from imagebuilder.disk.model import Disk, Filesystem
+from imagebuilder.disk.model import Disk, Filesystem, Kind
 from imagebuilder.errors import ConfigError
 from imagebuilder.process import Command, Runner
 
@@ -35,11 +35,12 @@ class Home:
     uuid: str  # of its filesystem, as GRUB spells it
     path: str  # on its filesystem
     reader: str  # GRUB's module for its filesystem
+    below: tuple[str, ...] = ()  # GRUB's modules for what its filesystem lies on
 
     @property
     def modules(self) -> tuple[str, ...]:
         """What an image has to contain to get there."""
-        return (*TABLES, self.reader, "search_fs_uuid")
+        return (*TABLES, *self.below, self.reader, "search_fs_uuid")
 
     @property
     def script(self) -> str:
@@ -70,7 +71,19 @@ def find_home(disk: Disk) -> Home:
             hint=f"it reads {', '.join(sorted(READERS))}; a filesystem for /boot is enough",
         )
     path = "/" + DIRECTORY[len(fs.mount_point.rstrip("/")) :].lstrip("/")
-    return Home(uuid=grub_uuid(fs), path=path, reader=READERS[fs.type])
+    below = _below(disk, fs)
+    return Home(uuid=grub_uuid(fs), path=path, reader=READERS[fs.type], below=below)
+
+
+def _below(disk: Disk, fs: Filesystem) -> tuple[str, ...]:
+    volume = disk.volume(fs.base)
+    if volume is not None and volume.kind is Kind.THIN:
+        raise ConfigError(
+            f"GRUB cannot read thin volumes, on one of which {DIRECTORY} would lie",
+            where=f"filesystem {fs.name}",
+            hint="a volume without a pool, or a partition, for /boot is enough",
+        )
+    return () if volume is None else ("lvm",)
 
 
 def grub_uuid(fs: Filesystem) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from imagebuilder import registry, tools
+from imagebuilder.build import attach
+from imagebuilder.disk.model import Kind
 from imagebuilder.errors import ConfigError, ToolMissingError
 from imagebuilder.formats import place
 from imagebuilder.formats.model import Output, Source
@@ -17,14 +19,19 @@ FEATURES = {"ext2": "ext4", "ext3": "ext4", "tgz": "tar"}  # where a tool's row 
 
 def before(draft: Draft) -> None:
     """Raise the error that the build would end with otherwise."""
-    wanted = outputs(draft.request, epoch=0)
+    wanted = outputs(draft, epoch=0)
     for output in wanted:
         place.check(output)
     poured = any(registry.find("formats", o.format).SOURCE is not Source.TREE for o in wanted)
-    kinds = [fs.type for fs in draft.disk.filesystems] if poured else []
-    for kind in kinds:
-        registry.find("filesystems", kind)
-    _check_tools(draft, (*kinds, *draft.request.types))
+    filesystems = draft.disk.filesystems if poured else ()
+    modules = {fs.type: registry.find("filesystems", fs.type) for fs in filesystems}
+    pools = ["thin-pool"] if any(v.kind is Kind.THIN_POOL for v in draft.disk.volumes) else []
+    _check_tools(draft, (*modules, *pools, *draft.types))
+    for fs in filesystems:
+        if hasattr(modules[fs.type], "check"):
+            modules[fs.type].check(fs)
+    if draft.attached:
+        attach.check(draft.disk, draft.attached)
 
 
 def make_cache(request: Request) -> None:
@@ -51,8 +58,9 @@ def _check_tools(draft: Draft, features: tuple[str, ...]) -> None:
         )
 
 
-def outputs(request: Request, epoch: int) -> tuple[Output, ...]:
-    """The outputs that a request wants; files in them are no younger than `epoch` (seconds)."""
+def outputs(draft: Draft, epoch: int) -> tuple[Output, ...]:
+    """The outputs that will be made; files in them are no younger than `epoch` (seconds)."""
+    request = draft.request
     return tuple(
         Output(
             path=Path(request.output_name + registry.find("formats", name).SUFFIXES[name]),
@@ -63,5 +71,5 @@ def outputs(request: Request, epoch: int) -> tuple[Output, ...]:
             overwrite=request.environment.get("OVERWRITE_OLD_IMAGE", "0") not in ("", "0"),
             epoch=epoch,
         )
-        for name in dict.fromkeys(request.types)
+        for name in draft.types
     )

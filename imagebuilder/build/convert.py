@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+
 from imagebuilder import registry
-from imagebuilder.boot.model import BootBlocks
 from imagebuilder.build import check
-from imagebuilder.build.pour import Pouring, first_device, poured, stage
+from imagebuilder.build.pour import Pouring, first_device, stage
 from imagebuilder.disk.image import Image
 from imagebuilder.formats.model import Artefact, Output, Source
 
+# The images of all devices, to be read in the context; in one file each, if that is true.
+Disks = Callable[[bool], AbstractContextManager[Mapping[str, Image]]]
 MOVED = "raw"  # takes the poured image itself, so it has to come last
 
 
-def outputs(pouring: Pouring, blocks: BootBlocks) -> tuple[Artefact, ...]:
+def outputs(pouring: Pouring, write_disks: Disks) -> tuple[Artefact, ...]:
     """Write everything that was asked for; the artefacts in the order that was asked for."""
-    wanted = check.outputs(pouring.plan.request, pouring.plan.epoch)
+    wanted = check.outputs(pouring.plan.draft, pouring.plan.epoch)
     made = {o.format: _pack(pouring, o) for o in wanted if _source(o) is Source.TREE}
     disks = sorted((o for o in wanted if _source(o) is not Source.TREE), key=_turn)
     if disks:
         whole = any(_source(output) is Source.DISK for output in disks)
-        with poured(pouring, blocks, whole=whole) as images:
+        with write_disks(whole) as images:
             image = images[first_device(pouring.disk).name]
             made |= {output.format: _convert(pouring, image, output) for output in disks}
     return tuple(made[output.format] for output in wanted)

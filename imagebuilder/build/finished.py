@@ -27,11 +27,11 @@ def store_of(request: Request) -> OutputStore:
 def identify(plan: Plan, tree: str, fingerprints: Mapping[str, str]) -> str:
     """The id of everything that comes of the tree with this id; empty if that is not known.
 
-    It is not if a hook in cleanup.d may do anything.
+    It is not if a hook in cleanup.d may do anything, nor where hooks work on the disk itself.
     """
     request = plan.request
     saved = plan.environment.get("DIB_MANIFEST_SAVE_DIR") or _beside(request)
-    if not tree or request.refresh or Path(saved) != _beside(request):
+    if not tree or request.refresh or plan.draft.attached or Path(saved) != _beside(request):
         return ""
     steps = [step for step in digest.steps(plan, fingerprints) if step.name == "cleanup"]
     inputs = {name: value for step in steps for name, value in step.inputs.items()}
@@ -41,7 +41,7 @@ def identify(plan: Plan, tree: str, fingerprints: Mapping[str, str]) -> str:
 
 def find(plan: Plan, key: str, listen: Listener) -> tuple[Artefact, ...]:
     """The outputs under their final names, if they were made before and are as they were."""
-    store, wanted = store_of(plan.request), check.outputs(plan.request, plan.epoch)
+    store, wanted = store_of(plan.request), check.outputs(plan.draft, plan.epoch)
     known = store.find(key) if key else None
     if known is None or len(known.files) != len(wanted):
         return ()

@@ -34,6 +34,7 @@ from imagebuilder.sandbox import kernel
 LAYERS = "layers"
 EXTRA = "extra-data"
 SETTLED = ("root", EXTRA)  # steps that nothing can be found wrong with any more
+ON_DISK = ("pre-finalise", "finalise", "cleanup")  # steps that see the disk where it is attached
 REACHES_OUT = ("pre-install", "install", "post-install")  # package managers run in them
 
 
@@ -101,7 +102,7 @@ def begin(making: Making) -> Tree:
         for failure in outside.failures:
             making.say(f"not used for what depends on this: {failure}")
     every = digest.steps(making.plan, outside.digests)
-    steps = [step for step in every if step.name != "cleanup"]
+    steps = [step for step in every if step.name not in without_layers(making.plan)]
     names = [step.name for step in steps]
     again = digest.refreshed(making.plan)
     return Tree(
@@ -112,6 +113,11 @@ def begin(making: Making) -> Tree:
         keeper=Keeper(store_of(making.plan, making.listen), making.say, broken=not making.cached),
         again=names.index(again) if again in names else len(names),
     )
+
+
+def without_layers(plan: Plan) -> tuple[str, ...]:
+    """The steps that are taken every time."""
+    return ON_DISK if plan.draft.attached else ON_DISK[-1:]
 
 
 def known_id(tree: Tree) -> str:

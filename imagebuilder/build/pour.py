@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from imagebuilder import registry
 from imagebuilder.boot.grub_bios import embed
 from imagebuilder.boot.model import BootBlocks
-from imagebuilder.disk.image import Borrowed, Image
+from imagebuilder.build.disk_file import lay, write
+from imagebuilder.disk.image import Image
 from imagebuilder.disk.layout import Demand, image_size, layout
 from imagebuilder.disk.model import Device, Disk, Filesystem, Layout
 from imagebuilder.events import Finished, Listener, Said, Started, Step
@@ -67,7 +68,7 @@ def poured(
             contents = stack.enter_context(_contents(disk, place))
             layouts = _layouts(pouring, contents)
             images = {each.device.name: _write(pouring, each, contents) for each in layouts}
-            _embed(images[layouts[0].device.name].file, layouts[0], blocks)
+            embed_boot(images[layouts[0].device.name].file, layouts[0], blocks)
             if whole:
                 images = {name: _filled(image) for name, image in images.items()}
         yield images
@@ -99,7 +100,7 @@ def _contents(disk: Disk, place: Place) -> Generator[dict[str, Path], None, None
         view.mkdir()
     for fs in disk.mounted:
         point = place.tree / fs.mount_point.lstrip("/")
-        point.mkdir(parents=True, exist_ok=True)
+        _make_point(point)
         kernel.mount(str(point), views[fs.name], flags=Mount.BIND)
         kernel.mount("", views[fs.name], flags=Mount.PRIVATE)  # a mask shows in one view only
     for outer, inner, below in _nested(disk):
@@ -110,6 +111,18 @@ def _contents(disk: Disk, place: Place) -> Generator[dict[str, Path], None, None
         yield views
     finally:
         detach_below(place.images)
+
+
+def _make_point(point: Path) -> None:
+    """Make a mount point that the tree lacks, of no time but the epoch's."""
+    if point.is_dir():
+        return
+    _make_point(point.parent)
+    status = point.parent.stat()
+    point.mkdir()
+    moment = int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
+    os.utime(point, (moment, moment))
+    os.utime(point.parent, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _nested(disk: Disk) -> Iterator[tuple[Filesystem, Filesystem, Path]]:
@@ -147,33 +160,19 @@ def _demand(pouring: Pouring, measured: Mapping[str, Measured]) -> Demand:
 
 def _write(pouring: Pouring, planned: Layout, contents: Mapping[str, Path]) -> Image:
     image = pouring.place.images / f"{planned.device.name}.raw"
-    with image.open("wb") as file:
-        file.truncate(planned.size)
-    borrowed: list[Borrowed] = []
-    for placed in planned.placed:
-        fs: Filesystem = placed.filesystem
-        module = registry.find("filesystems", fs.type)
-        borrowed += module.make(placed, contents[fs.name], image, pouring.run) or ()
-    _lay(image, planned.pieces)
-    return Image(file=image, borrowed=tuple(sorted(borrowed)))
+    return write(planned, contents, image, pouring.run)
 
 
 def _filled(image: Image) -> Image:
     return Image(file=assembled.whole(image))
 
 
-def _embed(image: Path, planned: Layout, blocks: BootBlocks) -> None:
+def embed_boot(image: Path, planned: Layout, blocks: BootBlocks) -> None:
+    """Write BIOS boot blocks, if there are any, into a disk with a place for them."""
     if blocks.core and planned.embedding:
         with image.open("rb") as file:
             first = file.read(SECTOR)
-        _lay(image, embed(blocks, first, *planned.embedding))
-
-
-def _lay(image: Path, pieces: tuple[tuple[int, bytes], ...]) -> None:
-    with image.open("r+b") as file:
-        for offset, piece in pieces:
-            file.seek(offset)
-            file.write(piece)
+        lay(image, embed(blocks, first, *planned.embedding))
 
 
 def _report_losses(pouring: Pouring, measured: Mapping[str, Measured]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
+from imagebuilder.build import downloads
 from imagebuilder.element.model import PHASES
 from imagebuilder.events import Listener, ignore
 from imagebuilder.hooks import merged
@@ -28,12 +30,17 @@ def look_ahead(draft: Draft, *, outside: bool = True) -> tuple[Plan, Outside]:
         place.make()
         isolate()
         planned = settle(draft, place, ignore)
-        return planned, look_outside(planned, place, ignore) if outside else Outside(digests={})
+        if not outside:
+            return planned, Outside(digests={})
+        request = draft.request
+        with downloads.lent(request, place, ignore) if request.offline else nullcontext():
+            return planned, look_outside(planned, place, ignore)
 
 
 def settle(draft: Draft, place: Place, listen: Listener) -> Plan:
     """The plan for a draft, with the merged hooks tree written where the build will need it."""
     merged.copy(draft.tree, place.hooks)
+    merged.write_library(place.hooks)
     return make.finish(draft, read_environment(place, draft.tree, draft.variables, listen))
 
 

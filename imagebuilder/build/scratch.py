@@ -17,7 +17,7 @@ from pathlib import Path
 from imagebuilder.errors import ConfigError
 from imagebuilder.hooks.place import Place
 from imagebuilder.options import MEMORY, Request
-from imagebuilder.sandbox import kernel
+from imagebuilder.sandbox import kernel, loops
 from imagebuilder.sandbox.isolate import detach_below
 from imagebuilder.sizes import UNITS, Size
 
@@ -65,10 +65,12 @@ def available_memory() -> Size:
 
 
 def sweep(base: Path) -> None:
-    """Remove the scratch directories of builders that have died."""
+    """Remove the scratch directories of builders that have died, and loop devices of theirs."""
     for directory in base.glob(f"{PREFIX}*"):
         with suppress(OSError):
             lock = _lock(directory / LOCK)
+            for device in loops.of_files_below(directory):
+                loops.detach(device)
             _remove(directory)
             os.close(lock)
 

@@ -31,7 +31,7 @@ def outlook(plan: Plan, digests: Digests) -> dict[str, tuple[str, str]]:
         reached = digest.identify(reached, step.inputs)
         refreshed = refreshed or step.name == again
         trusted = step.known or request.incremental
-        if request.no_cache or refreshed or step.name == "cleanup":
+        if request.no_cache or refreshed or step.name in layers.without_layers(plan):
             state = "to do"
         elif not sure:
             state = "known when earlier steps are done"

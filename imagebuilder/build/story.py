@@ -10,12 +10,23 @@ from pathlib import Path
 
 from imagebuilder import paths, registry
 from imagebuilder.boot.model import EMPTY, BootBlocks
-from imagebuilder.build import account, check, convert, finish, finished, layers, since
-from imagebuilder.build.pour import Pouring, stage
+from imagebuilder.build import (
+    account,
+    check,
+    convert,
+    disk_state,
+    downloads,
+    finish,
+    finished,
+    layers,
+    since,
+)
+from imagebuilder.build.attach import Attached, attach
+from imagebuilder.build.pour import Pouring, poured, stage
 from imagebuilder.build.prepare import settle
 from imagebuilder.build.scratch import scratch
+from imagebuilder.cache import bound
 from imagebuilder.cache.model import limits
-from imagebuilder.cache.prune import prune
 from imagebuilder.disk.fstab import fstab
 from imagebuilder.element.model import PHASES, Phase
 from imagebuilder.errors import ConfigError
@@ -44,9 +55,9 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
         plan = settle(draft, place, listen)
         for warning in plan.warnings:
             listen(Said(warning, warning=True))
-        merged.write_packages(place.hooks, plan.packages)
-        merged.write_package_maps(place.hooks, draft.elements)
+        _tell_hooks(plan, place)
         os.environ["SOURCE_DATE_EPOCH"] = str(plan.epoch)
+        lasting.enter_context(downloads.lent(request, place, listen))
         tree = layers.begin(_making(plan, place, listen, lasting))
         key = finished.identify(plan, layers.known_id(tree), tree.digests)
         artefacts = finished.find(plan, key, listen)
@@ -55,27 +66,33 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             key = finished.identify(plan, tree.id if tree.sure else "", tree.digests)
             artefacts = finished.find(plan, key, listen)
         kept.unchanged = bool(artefacts)
-        artefacts = kept.artefacts = artefacts or _finish(plan, place, kept)
+        artefacts = kept.artefacts = artefacts or _finish(tree.making, kept)
     if not request.no_cache:
         since.remember(plan, tree.digests)
         _keep(plan, key, () if kept.unchanged else artefacts)
+    _prune(plan)
     return artefacts
 
 
-def _finish(plan: Plan, place: Place, kept: account.Account) -> tuple[Artefact, ...]:
-    """Make the outputs from the tree that finalise.d has left."""
-    blocks = _finish_tree(plan, place, kept.listen)
-    pouring = Pouring(plan=plan, place=place, run=run, listen=kept.listen, lay=kept.lay)
+def _finish(making: layers.Making, kept: account.Account) -> tuple[Artefact, ...]:
+    """Make the outputs from the tree that the layers have left."""
+    place = making.place
+    pouring = Pouring(plan=making.plan, place=place, run=run, listen=kept.listen, lay=kept.lay)
+    write_disks = _finish_tree(pouring, making)
     kept.look_at(place.tree)
-    return convert.outputs(pouring, blocks)
+    return convert.outputs(pouring, write_disks)
 
 
 def _keep(plan: Plan, key: str, made: tuple[Artefact, ...]) -> None:
-    """Leave in the cache what the next build can use, within its limits."""
+    """Leave in the cache what the next build can use."""
     if key and made:
         finished.keep(plan, key, made)
+
+
+def _prune(plan: Plan) -> None:
+    """Keep the caches within their limits."""
     most = limits(plan.request.environment)
-    prune(layers.store_of(plan), most)
+    bound.prune(layers.store_of(plan), downloads.store_of(plan.request), most)
     finished.store_of(plan.request).prune(most, time.time())
 
 
@@ -88,34 +105,70 @@ def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> l
 
     def run_one(phase: Phase, listen: Listener) -> None:
         run_phase(_work(plan, place, phase, listen))
+        downloads.collect(plan.request, place, listen)
         after.get(phase.name, lambda: None)()
 
     return layers.Making(plan=plan, place=place, listen=listen, run=run_one, lasting=lasting)
 
 
-def _finish_tree(plan: Plan, place: Place, listen: Listener) -> BootBlocks:
-    """Do what comes after finalise.d: the boot loader, cleanup.d, and what the core tidies up."""
+def _finish_tree(pouring: Pouring, making: layers.Making) -> convert.Disks:
+    """Do what comes after the layers: boot loader, cleanup.d, tidying up; what writes the disks.
+
+    If hooks want to see the disk, more phases are left; from block-device on they see it.
+    """
+    plan, place, listen = pouring.plan, pouring.place, pouring.listen
+    disk = None
+    if plan.draft.attached:
+        disk = _on_the_disk(pouring, making)
     blocks = _install_boot_loader(plan, place, listen)
-    run_phase(_work(plan, place, PHASES[-1], listen))
+    run_phase(_work(plan, place, PHASES[-1], listen, disk))
     with stage(listen, "tidy"):
-        detach_below(place.tree)
+        detach_below(place.tree, keep=disk.points if disk else ())
         finish.return_resolver(place.tree)
         finish.tidy(place.tree)
         finish.clamp_times(place.tree, plan.epoch)
-    return blocks
+    if disk:
+        attached = disk
+        return lambda _: attached.detached(blocks)
+    return lambda whole: poured(pouring, blocks, whole=whole)
 
 
-def _work(plan: Plan, place: Place, phase: Phase, listen: Listener) -> Work:
+def _on_the_disk(pouring: Pouring, making: layers.Making) -> Attached:
+    """Run the phases from post-root to finalise, with the disk in the tree's place at last."""
+    phases = {phase.name: phase for phase in PHASES}
+    for name in ("post-root", "block-device"):
+        making.run(phases[name], making.listen)
+    disk = making.lasting.enter_context(attach(pouring))
+    for name in ("pre-finalise", "finalise"):
+        run_phase(_work(pouring.plan, pouring.place, phases[name], pouring.listen, disk))
+        downloads.collect(pouring.plan.request, pouring.place, pouring.listen)
+    return disk
+
+
+def _tell_hooks(plan: Plan, place: Place) -> None:
+    """Write what hooks, and the programs that they call, need to know."""
+    draft = plan.draft
+    merged.write(place.hooks, plan)
+    document = make.block_device(draft.request, draft.elements)
+    defaults = make.defaults(draft.request)
+    disk_state.announce(place.disk_parameters, document, defaults, place.tree)
+    disk_state.write_helper(place.hooks / merged.DATA / "lib")
+
+
+def _work(
+    plan: Plan, place: Place, phase: Phase, listen: Listener, disk: Attached | None = None
+) -> Work:
     extra = {"IMAGEBUILDER_EARLY_PACKAGES": " ".join(plan.early)} if phase.name == "root" else {}
     return Work(
         phase=phase,
         place=place,
         tree=plan.draft.tree,
-        variables={**plan.draft.variables, **extra},
+        variables={**plan.draft.variables, **extra, **(disk.variables if disk else {})},
         listen=listen,
         secrets=plan.secrets,
         packages=plan.request.packages if phase.name == "install" else (),
         deadline=float(plan.request.hook_timeout),
+        devices=disk.names if disk else (),
     )
 
 

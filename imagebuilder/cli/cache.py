@@ -1,4 +1,4 @@
-"""`imagebuilder cache`: which layers are kept, whether they are whole, and which are to go."""
+"""`imagebuilder cache`: what is kept, whether it is whole, and what is to go."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from imagebuilder.cache import verify
+from imagebuilder.cache import bound, verify
+from imagebuilder.cache.downloads import DIRECTORY, Downloads
 from imagebuilder.cache.model import MAX_AGE, MAX_SIZE, Layer, Limits, limits, parse_days
-from imagebuilder.cache.prune import prune
+from imagebuilder.cache.outputs import OutputStore
 from imagebuilder.cache.store import SHORT, Store, shortened
 from imagebuilder.cache.verify import State, Verdict
+from imagebuilder.cli import cache_downloads, cache_outputs
+from imagebuilder.cli.table import age, table
 from imagebuilder.errors import ConfigError
 from imagebuilder.events import Event, Said
 from imagebuilder.options import Request, cache_directory
@@ -21,7 +24,6 @@ from imagebuilder.sizes import Size
 
 LAYERS = "layers"  # in the directory of caches
 DAMAGED = 1
-AGES = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_own(name: str, action: argparse.ArgumentParser) -> None:
     # fmt: off
     if name == "ls":
+        action.add_argument("--downloads", action="store_true", help="list downloads instead")
         action.add_argument("--json", action="store_true", help="print JSON")
     elif name == "verify":
         action.add_argument("ids", nargs="*", metavar="ID",
@@ -56,7 +59,7 @@ def _add_own(name: str, action: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what was asked for; the exit status is 1 if a layer is damaged."""
+    """Do what was asked for; the exit status is 1 if something is damaged."""
     given = getattr(arguments, "image_cache", "") or arguments.environment.get(
         "DIB_IMAGE_CACHE", ""
     )
@@ -66,15 +69,25 @@ def run(arguments: argparse.Namespace) -> int:
     return act(store, arguments)
 
 
+def _downloads(store: Store) -> Downloads:
+    return Downloads(store.root.with_name(DIRECTORY), _tell)
+
+
+def _outputs(store: Store) -> OutputStore:
+    return OutputStore(store.root.with_name(cache_outputs.DIRECTORY))
+
+
 def _ls(store: Store, arguments: argparse.Namespace) -> int:
+    if arguments.downloads:
+        return cache_downloads.ls(_downloads(store), arguments)
     layers = sorted(store.entries(), key=lambda layer: (layer.used, layer.key), reverse=True)
     if arguments.json:
         print(json.dumps([_document(layer) for layer in layers], indent=2))
     elif layers:
         now = datetime.now(UTC)
         rows = [
-            (layer.key[:SHORT], layer.step, str(layer.size), _age(layer.created, now),
-             _age(layer.used, now))
+            (layer.key[:SHORT], layer.step, str(layer.size), age(layer.created, now),
+             age(layer.used, now))
             for layer in layers
         ]  # fmt: skip
         print(table(("ID", "STEP", "SIZE", "AGE", "LAST USED"), rows))
@@ -89,6 +102,8 @@ def _du(store: Store, arguments: argparse.Namespace) -> int:
     bound = limits(arguments.environment)
     layers = store.entries()
     print(f"{_sum(layers)} in {store.root}")
+    cache_outputs.du(_outputs(store))
+    cache_downloads.du(_downloads(store))
     if bound.max_size is not None and bound.max_age is not None:
         days = bound.max_age / timedelta(days=1)
         print(f"limits: {bound.max_size}, {days:g} days after the last use")
@@ -109,14 +124,20 @@ def _verify(store: Store, arguments: argparse.Namespace) -> int:
         verdicts.append(verdict)
     damaged = [verdict for verdict in verdicts if verdict.state is State.DAMAGED]
     print(f"{_count(verdicts)} checked, {len(damaged)} damaged")
-    return DAMAGED if damaged else 0
+    if arguments.ids:
+        return DAMAGED if damaged else 0
+    cache_outputs.verify(_outputs(store))  # a user may have changed them, so that is no fault
+    lost = cache_downloads.verify(_downloads(store))
+    return DAMAGED if damaged or lost else 0
 
 
 def _prune(store: Store, arguments: argparse.Namespace) -> int:
     if store.root.exists() and not store.writable:
         raise ConfigError("cannot be written to", where=str(store.root))
     before = store.keys()
-    removed = prune(store, _limits(arguments))
+    done = bound.prune(store, _downloads(store), _limits(arguments))
+    cache_outputs.prune(_outputs(store), _limits(arguments))
+    removed = done.layers
     others = len(set(before) - set(store.keys())) - len(removed)
     for layer in removed:
         print(f"removed {layer.key[:SHORT]}  {layer.step}  {layer.size}")
@@ -125,6 +146,8 @@ def _prune(store: Store, arguments: argparse.Namespace) -> int:
     left = store.entries()
     used = " (in use)" if arguments.all and left else ""
     print(f"{_sum(removed)} removed, {_sum(left)} left{used}")
+    if done.downloads:
+        print(f"{cache_downloads.total(done.downloads)} removed")
     return 0
 
 
@@ -152,19 +175,6 @@ def _chosen(prefixes: Sequence[str], keys: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(chosen)) if prefixes else tuple(keys)
 
 
-def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns; SIZE is aligned to the right."""
-    lines = [titles, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if title == "SIZE" else cell.ljust(width)
-            for title, cell, width in zip(titles, line, widths, strict=True)
-        ).rstrip()
-        for line in lines
-    )
-
-
 def _remark(verdict: Verdict) -> str:
     end = ""
     if verdict.state is State.DAMAGED:
@@ -172,14 +182,6 @@ def _remark(verdict: Verdict) -> str:
     faults = f": {shortened(verdict.faults)}" if verdict.faults else ""
     step = f"{verdict.step}  " if verdict.step else ""
     return f"{verdict.key[:SHORT]}  {step}{verdict.state.value}{end}{faults}"
-
-
-def _age(then: datetime, now: datetime) -> str:
-    seconds = max(0, int((now - then).total_seconds()))
-    for length, unit in AGES:
-        if seconds >= length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
 
 
 def _sum(layers: Sequence[Layer]) -> str:
@@ -211,7 +213,7 @@ def _tell(event: Event) -> None:
 
 Action = Callable[[Store, argparse.Namespace], int]
 ACTIONS: dict[str, tuple[Action, str]] = {
-    "ls": (_ls, "list the layers that are kept"),
+    "ls": (_ls, "list the layers, or the downloads, that are kept"),
     "du": (_du, "say how much room they take"),
     "verify": (_verify, "check that they are what they were, and remove those that are not"),
     "prune": (_prune, "remove what is too much or was not used for long"),

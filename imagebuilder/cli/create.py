@@ -1,4 +1,4 @@
-"""`disk-image-create`: diskimage-builder's command line, and its exit statuses."""
+"""`disk-image-create` and `ramdisk-image-create`: diskimage-builder's command line and statuses."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from imagebuilder.errors import BuildError, HookError, Interrupted
 from imagebuilder.options import Request, parse, usage
 
 PROGRAM = "disk-image-create"
+RAMDISK_PROGRAM = "ramdisk-image-create"
 
 
-def main(words: Sequence[str]) -> int:
+def main(words: Sequence[str], program: str = PROGRAM) -> int:
     """Build what the words ask for; 0, a hook's own status, 128 + signal, or 1."""
-    return guarded(lambda: create(words, PROGRAM), status=_status)
+    return guarded(lambda: create(words, program), status=_status)
 
 
 def create(words: Sequence[str], program: str, more_help: str = "") -> int:
     """Parse, build, report; raise BuildError if that cannot be done."""
-    request = parse(words, os.environ)
+    request = parse(words, os.environ, ramdisk=program == RAMDISK_PROGRAM)
     if request.help or request.version:
         print(usage(program) + more_help if request.help else __version__)
         return 0

@@ -14,6 +14,15 @@ def disk_image_create() -> None:
     sys.exit(main(sys.argv[1:]))
 
 
+def ramdisk_image_create() -> None:
+    """The program `ramdisk-image-create`."""
+    if sys.argv[1:] == ["--version"]:
+        _version()
+    from imagebuilder.cli.create import RAMDISK_PROGRAM, main
+
+    sys.exit(main(sys.argv[1:], RAMDISK_PROGRAM))
+
+
 def imagebuilder() -> None:
     """The program `imagebuilder`."""
     if sys.argv[1:] == ["--version"]:
@@ -26,6 +35,13 @@ def imagebuilder() -> None:
 def diskimage_builder() -> None:
     """The program `diskimage-builder`."""
     from imagebuilder.cli.images import main
+
+    sys.exit(main(sys.argv[1:]))
+
+
+def dib_block_device() -> None:
+    """The program `dib-block-device`."""
+    from imagebuilder.cli.block_device import main
 
     sys.exit(main(sys.argv[1:]))
 

@@ -55,10 +55,11 @@ def type_guid(code: str) -> UUID:
     """The type GUID for an sgdisk code or a spelled-out GUID; raise ConfigError for others."""
     if re.fullmatch(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", code):
         return UUID(code)
-    if code.upper() not in TYPES:
-        hint = nearest(code.upper(), TYPES) or f"known codes: {', '.join(TYPES)}, or any GUID"
+    short = code.upper().removeprefix("0X")
+    if short not in TYPES:
+        hint = nearest(short, TYPES) or f"known codes: {', '.join(TYPES)}, or any GUID"
         raise ConfigError(f"not a GPT partition type: {code!r}", hint=hint)
-    return UUID(TYPES[code.upper()])
+    return UUID(TYPES[short])
 
 
 def is_bios_boot(code: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imagebuilder.disk.model import Disk, Filesystem, Partition
+from imagebuilder.disk.model import Disk, Filesystem, Kind, LogicalVolume, Partition
 from imagebuilder.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One thing on the disk; `base` is the name of what it rests on, empty for a device."""
+    """One thing on the disk; `bases` are the names of what it rests on, none for a device."""
 
     name: str
-    kind: str  # device, partition, mkfs, mount or fstab
-    base: str = ""
+    kind: str  # device, partition, pv, vg, lv, mkfs, mount or fstab
+    bases: tuple[str, ...] = ()
     text: str = ""
     where: str = ""
 
@@ -39,7 +39,7 @@ def build(nodes: Iterable[Node]) -> Graph:
     for node in listed:
         _join(made, node)
     for node in listed:
-        if node.base and networkx.has_path(made, node.name, node.base):
+        if any(networkx.has_path(made, node.name, base) for base in node.bases):
             raise ConfigError(f"{node.name} rests on itself", where=node.where)
     return made
 
@@ -57,15 +57,14 @@ def order(made: Graph) -> tuple[str, ...]:
 
 
 def _join(made: Graph, node: Node) -> None:
-    if not node.base:
-        return
-    if node.base not in made:
-        raise ConfigError(
-            f"Edge not defined: {node.base}->{node.name}",
-            where=node.where,
-            hint=nearest(node.base, made),
-        )
-    made.add_edge(node.base, node.name)
+    for base in node.bases:
+        if base not in made:
+            raise ConfigError(
+                f"Edge not defined: {base}->{node.name}",
+                where=node.where,
+                hint=nearest(base, made),
+            )
+        made.add_edge(base, node.name)
 
 
 def _nodes(disk: Disk) -> Iterator[Node]:
@@ -76,19 +75,39 @@ def _nodes(disk: Disk) -> Iterator[Node]:
     for table in disk.partitionings:
         for part in table.partitions:
             text = f"{table.label.value} {_wish(part)} {part.type}".rstrip()
-            yield Node(name=part.name, kind="partition", base=part.base, text=text)
+            yield Node(name=part.name, kind="partition", bases=(part.base,), text=text)
+    yield from _volume_nodes(disk)
     for filesystem in disk.filesystems:
         yield from _filesystem_nodes(filesystem)
 
 
+def _volume_nodes(disk: Disk) -> Iterator[Node]:
+    for pv in disk.physical_volumes:
+        yield Node(name=pv.name, kind="pv", bases=(pv.base,))
+    for group in disk.groups:
+        yield Node(name=group.name, kind="vg", bases=group.bases, text=f"{group.extent} extents")
+    for volume in disk.volumes:
+        base = volume.pool or volume.group
+        yield Node(name=volume.name, kind="lv", bases=(base,), text=volume_text(volume))
+
+
+def volume_text(volume: LogicalVolume) -> str:
+    """What was asked for, in a few words."""
+    wish = f"{volume.percent:g}%{volume.of.value}" if volume.percent is not None else ""
+    count = f"{volume.extents} extents" if volume.extents is not None else ""
+    size = str(volume.size) if volume.size is not None else ""
+    kind = "" if volume.kind is Kind.LINEAR else f" {volume.kind.value}"
+    return f"{size or count or wish}{kind}"
+
+
 def _filesystem_nodes(fs: Filesystem) -> Iterator[Node]:
-    yield Node(name=fs.name, kind="mkfs", base=fs.base, text=f"{fs.type} {fs.label}")
+    yield Node(name=fs.name, kind="mkfs", bases=(fs.base,), text=f"{fs.type} {fs.label}")
     if not fs.mount_point:
         return
     mount = f"mount_{fs.name}"
-    yield Node(name=mount, kind="mount", base=fs.name, text=fs.mount_point)
+    yield Node(name=mount, kind="mount", bases=(fs.name,), text=fs.mount_point)
     if fs.in_fstab:
-        yield Node(name=f"fstab_{mount}", kind="fstab", base=mount, text=fs.mount_options)
+        yield Node(name=f"fstab_{mount}", kind="fstab", bases=(mount,), text=fs.mount_options)
 
 
 def _wish(partition: Partition) -> str:

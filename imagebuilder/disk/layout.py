@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
@@ -10,14 +10,13 @@ from imagebuilder.disk import gpt, mbr
 from imagebuilder.disk.model import (
     Device,
     Disk,
-    Filesystem,
     Layout,
     Partition,
     Partitioning,
-    Placed,
     Slot,
     Table,
 )
+from imagebuilder.disk.regions import grows, lacking, regions
 from imagebuilder.errors import ConfigError, SpaceError
 from imagebuilder.sizes import Size
 
@@ -55,17 +54,17 @@ def layout(disk: Disk, device: Device, size: Size, needed: Mapping[str, Size]) -
     if not _fits(disk, device, size, needed):
         raise _too_small(disk, device, size, needed)
     table = disk.table_of(device)
-    if table is None:
-        return Layout(device=device, size=size, placed=_placed(disk, device, size, ()))
-    slots = place(table, device, size)
+    slots = place(table, device, size) if table else ()
+    found = regions(disk, device, size, slots)
     return Layout(
         device=device,
         size=size,
-        table=table.label,
-        pieces=_pieces(table, device, size, slots),
+        table=table.label if table else None,
+        pieces=(*(_pieces(table, device, size, slots) if table else ()), *found.pieces),
         slots=slots,
-        placed=_placed(disk, device, size, slots),
-        embedding=_embedding(table, device, slots),
+        placed=found.placed,
+        pools=found.pools,
+        embedding=_embedding(table, device, slots) if table else None,
     )
 
 
@@ -90,7 +89,8 @@ def smallest(disk: Disk, device: Device, needed: Mapping[str, Size]) -> Size:
     while not _fits(disk, device, Size(high * STEP), needed):
         low, high = high, high * 2
         if high * STEP > LARGEST:
-            raise SpaceError("the partitions leave no room, however large it is", where=device.name)
+            culprit = _culprit(disk, device, Size(low * STEP), needed)
+            raise SpaceError(f"no room, however large it is: {culprit}", where=device.name)
     while high - low > 1:
         middle = (low + high) // 2
         if _fits(disk, device, Size(middle * STEP), needed):
@@ -192,17 +192,6 @@ def _pieces(
     return mbr.pieces(size, device.sector, table.align, signature, slots)
 
 
-def _placed(disk: Disk, device: Device, size: Size, slots: Sequence[Slot]) -> tuple[Placed, ...]:
-    regions = [(slot.name, slot.offset, slot.size) for slot in slots] or [
-        (device.name, Size(0), size)
-    ]
-    return tuple(
-        Placed(filesystem=filesystem, offset=offset, size=room, sector=device.sector)
-        for base, offset, room in regions
-        if (filesystem := disk.filesystem_on(base))
-    )
-
-
 def _embedding(
     table: Partitioning, device: Device, slots: Iterable[Slot]
 ) -> tuple[int, int] | None:
@@ -224,17 +213,12 @@ def _identity(device: Device) -> UUID:
 
 
 def _fits(disk: Disk, device: Device, size: Size, needed: Mapping[str, Size]) -> bool:
-    table = disk.table_of(device)
-    try:
-        slots = place(table, device, size) if table else ()
-    except SpaceError:
-        return False
-    placed = _placed(disk, device, size, slots)
-    return all(region.size >= needed.get(region.filesystem.name, 1) for region in placed)
+    return not _culprit(disk, device, size, needed)
 
 
 def _check_fixed(disk: Disk, device: Device, needed: Mapping[str, Size]) -> None:
     """Refuse a filesystem whose own partition is too small, however large the disk is."""
+    _check_volumes(disk, needed)
     table = disk.table_of(device)
     for part in table.partitions if table else ():
         filesystem = disk.filesystem_on(part.name)
@@ -248,49 +232,49 @@ def _check_fixed(disk: Disk, device: Device, needed: Mapping[str, Size]) -> None
             )
 
 
+def _check_volumes(disk: Disk, needed: Mapping[str, Size]) -> None:
+    """Refuse a filesystem whose own logical volume is too small, however large the disk is."""
+    extents = {group.name: group.extent for group in disk.groups}
+    for volume in disk.volumes:
+        filesystem = disk.filesystem_on(volume.name)
+        least = Size(needed.get(filesystem.name, 0) if filesystem else 0)
+        count = Size((volume.extents or 0) * extents[volume.group])
+        size = count if volume.size is None else volume.size.up_to(extents[volume.group])
+        if filesystem and size and size < least:
+            raise SpaceError(
+                f"logical volume {volume.name!r} has {size}, but its {filesystem.type} filesystem"
+                f" needs {least}",
+                where=f"volume group {volume.group}",
+                hint=f"give it a size of at least {_exactly(least.up_to(4 * 2**20))}",
+            )
+
+
 def _too_small(disk: Disk, device: Device, size: Size, needed: Mapping[str, Size]) -> SpaceError:
     least = smallest(disk, device, needed)
     return SpaceError(
-        f"{size} is too small{_culprit(disk, device, size, needed)}: at least {_exactly(least)}",
+        f"{size} is too small ({_culprit(disk, device, size, needed)}): at least {_exactly(least)}",
         where=device.name,
     )
 
 
 def _culprit(disk: Disk, device: Device, size: Size, needed: Mapping[str, Size]) -> str:
+    """What does not fit on a device of `size`, in words; empty if everything does."""
     table = disk.table_of(device)
     try:
         slots = place(table, device, size) if table else ()
+        return lacking(regions(disk, device, size, slots), needed)
     except SpaceError as error:
-        return f" ({error.what})"
-    short = [
-        region
-        for region in _placed(disk, device, size, slots)
-        if region.size < needed.get(region.filesystem.name, 1)
-    ]
-    return "".join(
-        f" ({region.filesystem.name} gets {region.size} and needs {needed[region.filesystem.name]})"
-        for region in short[:1]
-    )
+        return error.what
 
 
 def _roomy(disk: Disk, device: Device, demand: Demand) -> Mapping[str, Size]:
     """The needs, with the root filesystem's raised to diskimage-builder's size."""
     root = disk.root
-    if not _grows(disk, device, root):
+    if not grows(disk, device, root.base):
         return demand.needed
     roomy = demand.tree / FULL if demand.extra is None else demand.tree + demand.extra
     room = Size(max(int(roomy) + demand.journal, demand.needed.get(root.name, 0))).up_to(STEP)
     return {**demand.needed, root.name: room}
-
-
-def _grows(disk: Disk, device: Device, filesystem: Filesystem) -> bool:
-    """Whether a larger `device` makes `filesystem` larger."""
-    table = disk.table_of(device)
-    if table is None:
-        return filesystem.base == device.name
-    return any(
-        part.name == filesystem.base and part.percent is not None for part in table.partitions
-    )
 
 
 def _exactly(size: Size) -> str:

@@ -47,9 +47,67 @@ class Partitioning:
     partitions: tuple[Partition, ...]
 
 
+class Kind(Enum):
+    """What a logical volume is to LVM."""
+
+    LINEAR = "linear"
+    THIN_POOL = "thin-pool"
+    THIN = "thin"
+
+
+class Of(Enum):
+    """What a percentage of extents is a percentage of, as `lvcreate --extents` spells it."""
+
+    GROUP = "VG"
+    FREE = "FREE"
+    PHYSICAL = "PVS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhysicalVolume:
+    """A partition or device that LVM divides; the first extent lies `start` bytes into it."""
+
+    name: str
+    base: str
+    start: Size
+    uuid: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeGroup:
+    """Physical volumes as one store of extents of `extent` bytes."""
+
+    name: str
+    bases: tuple[str, ...]
+    extent: Size
+    uuid: UUID
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogicalVolume:
+    """A volume as asked for: by `size`, by a number of `extents`, or by a `percent` `of` something.
+
+    A thin one lies in the thin pool called `pool`, and a pool is divided in chunks of `chunk`
+    bytes (None: as large as LVM would make them).
+    """
+
+    name: str
+    group: str
+    uuid: UUID
+    size: Size | None = None
+    extents: int | None = None
+    percent: float | None = None
+    of: Of = Of.GROUP
+    kind: Kind = Kind.LINEAR
+    pool: str = ""
+    chunk: Size | None = None
+    tags: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filesystem:
-    """A filesystem as asked for, on the device or partition called `base`."""
+    """A filesystem as asked for, on the device, partition or logical volume called `base`."""
 
     name: str
     base: str
@@ -71,6 +129,9 @@ class Disk:
     devices: tuple[Device, ...]
     partitionings: tuple[Partitioning, ...] = ()
     filesystems: tuple[Filesystem, ...] = ()
+    physical_volumes: tuple[PhysicalVolume, ...] = ()
+    groups: tuple[VolumeGroup, ...] = ()
+    volumes: tuple[LogicalVolume, ...] = ()
 
     @property
     def mounted(self) -> tuple[Filesystem, ...]:
@@ -83,13 +144,22 @@ class Disk:
         """The filesystem mounted at `/`."""
         return self.mounted[0]
 
+    @property
+    def mount_points(self) -> tuple[str, ...]:
+        """Every mount point in the document's order; of swap it is `none`."""
+        return tuple(fs.mount_point for fs in self.filesystems if fs.mount_point)
+
     def table_of(self, device: Device) -> Partitioning | None:
         """The partition table on `device`, if it has one."""
         return next((table for table in self.partitionings if table.base == device.name), None)
 
     def filesystem_on(self, base: str) -> Filesystem | None:
-        """The filesystem on the device or partition called `base`, if it has one."""
+        """The filesystem on the device, partition or volume called `base`, if it has one."""
         return next((fs for fs in self.filesystems if fs.base == base), None)
+
+    def volume(self, name: str) -> LogicalVolume | None:
+        """The logical volume called `name`, if there is one."""
+        return next((volume for volume in self.volumes if volume.name == name), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,14 +175,47 @@ class Slot:
     boot: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some bytes of a file that lie together."""
+
+    offset: Size
+    size: Size
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """A filesystem and where it lies in its device's file."""
+    """A filesystem and where it lies in its device's file.
+
+    One that lies in several pieces, or in a thin pool, has no one place: it is made in a file
+    of its own, at `offset` 0, and brought to its `pieces` or into the `pool` then.
+    """
 
     filesystem: Filesystem
     offset: Size
     size: Size
     sector: int = 512
+    pieces: tuple[Piece, ...] = ()
+    pool: str = ""
+
+    @property
+    def apart(self) -> bool:
+        """Whether it has to be made in a file of its own."""
+        return bool(self.pieces or self.pool)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """A thin pool on the disk: where its data and its metadata lie, and whom it is shared by.
+
+    `volumes` are the names of the thin volumes with their sizes, in the order of their ids.
+    """
+
+    name: str
+    chunk: Size
+    data: tuple[Piece, ...]
+    metadata: tuple[Piece, ...]
+    volumes: tuple[tuple[str, Size], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +228,7 @@ class Layout:
     pieces: tuple[tuple[int, bytes], ...] = ()  # (offset, bytes) of partition tables
     slots: tuple[Slot, ...] = ()
     placed: tuple[Placed, ...] = ()
+    pools: tuple[Pool, ...] = ()
     embedding: tuple[int, int] | None = None  # (first LBA, sectors) where a BIOS loader fits
 
 

@@ -62,7 +62,7 @@ def parse(block: bytes) -> dict[str, str]:
 
 
 def check(elements: Iterable[Element], environment: Mapping[str, str]) -> None:
-    """Raise ConfigError unless every variable is what the elements declare it to be.
+    """Raise ConfigError unless every variable that is set is what the elements declare it to be.
 
     A variable with an empty value counts as not set.
     """
@@ -71,7 +71,14 @@ def check(elements: Iterable[Element], environment: Mapping[str, str]) -> None:
             value = environment.get(variable.name, "") or variable.default
             if value:
                 _check_value(element, variable, value)
-            elif variable.required:
+
+
+def check_required(elements: Iterable[Element], environment: Mapping[str, str]) -> None:
+    """Raise ConfigError unless what elements need is set, by the caller or by `environment.d`."""
+    for element in elements:
+        for variable in element.variables:
+            given = environment.get(variable.name, "") or variable.default
+            if variable.required and not given:
                 raise ConfigError(
                     f"{variable.name} is not set, and element {element.name!r} needs it",
                     where=_place(element, variable),

@@ -82,6 +82,7 @@ def load(path: Path) -> Element:
         supports=tuple(value.get("supports", ())),
         tags=tuple(value.get("tags", ())),
         early_packages=value.get("early-packages", False),
+        attached_disk=value.get("attached-disk", False),
         cacheable=value.get("cacheable", False),
     )
 

@@ -68,10 +68,18 @@ def present(directory: Path, phase: Phase, tree: HooksTree) -> tuple[Hook, ...]:
     paths = place.iterdir() if place.is_dir() else ()
     programs = [path for path in paths if path.is_file() and not _hook_refusal(path)]
     return tuple(
-        owned.get(path.name)
-        or Hook(phase=phase.name, name=path.name, element="an earlier hook", source=path)
+        owned.get(path.name) or _added(directory, phase, path, tree)
         for path in sorted(programs, key=lambda path: _number(path.name))
     )
+
+
+def _added(directory: Path, phase: Phase, path: Path, tree: HooksTree) -> Hook:
+    """A hook that an earlier one has added; a link to an element's file is that element's."""
+    real, top = path.resolve(), directory.resolve()
+    name = real.relative_to(top) if real.is_relative_to(top) else path
+    source = tree.files.get(str(name)) if path.is_symlink() else None
+    element = source.parents[len(name.parts) - 1].name if source else "an earlier hook"
+    return Hook(phase=phase.name, name=path.name, element=element, source=source or path)
 
 
 def environment_files(directory: Path) -> tuple[str, ...]:

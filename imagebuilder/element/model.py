@@ -65,7 +65,8 @@ class Element:
     supports: tuple[str, ...] = ()  # distributions it is meant for; empty: any
     tags: tuple[str, ...] = ()
     early_packages: bool = False  # its package lists may join the bootstrap's transaction
-    cacheable: bool = False  # its root.d follows from its files, variables and fingerprint.d
+    attached_disk: bool = False  # its last hooks need the disk as block devices
+    cacheable: bool = False  # its hooks follow from files, tree, variables and fingerprint.d
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

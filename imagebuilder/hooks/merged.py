@@ -7,11 +7,15 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from imagebuilder.element import pkgmap
+from imagebuilder.element import pkgmap, svcmap
 from imagebuilder.element.model import Element, HooksTree, PackageChange
 from imagebuilder.errors import ConfigError
+from imagebuilder.plan.model import Plan
 
 DATA = "imagebuilder"
+LIBRARY = f"{DATA}/lib"
+OWN_LIBRARY = Path(__file__).parents[1] / "lib"
+RUN_PARTS = "dib-run-parts"
 
 
 def copy(tree: HooksTree, to: Path) -> None:
@@ -23,6 +27,20 @@ def copy(tree: HooksTree, to: Path) -> None:
             shutil.copy2(source, target, follow_symlinks=False)
         except OSError as error:
             raise ConfigError(f"cannot be read: {error.strerror}", where=str(source)) from error
+
+
+def write_library(to: Path) -> None:
+    """Write what hooks find as `$_LIB`, and the program that runs directories of hooks."""
+    shutil.copytree(OWN_LIBRARY, to / LIBRARY)
+    shutil.copy2(OWN_LIBRARY / RUN_PARTS, to / RUN_PARTS)
+
+
+def write(to: Path, plan: Plan) -> None:
+    """Write everything that the core has worked out for the hooks."""
+    elements = plan.draft.elements
+    write_packages(to, plan.packages)
+    write_package_maps(to, elements)
+    write_service_map(to, elements, plan.environment.get("DISTRO_NAME", ""))
 
 
 def write_packages(to: Path, changes: Mapping[str, PackageChange]) -> None:
@@ -44,6 +62,12 @@ def write_package_maps(to: Path, elements: tuple[Element, ...]) -> None:
         if source.is_file():
             flat = pkgmap.flatten(pkgmap.load(source))
             _write_lines(to / DATA / "pkg-map" / element.name, tuple(flat.splitlines()))
+
+
+def write_service_map(to: Path, elements: tuple[Element, ...], distribution: str) -> None:
+    """Write all elements' svc-map as lines `service: name`, which are YAML as well."""
+    services = svcmap.merge(elements, distribution)
+    _write_lines(to / DATA / "svc-map", tuple(f"{key}: {name}" for key, name in services.items()))
 
 
 def _write_lines(path: Path, lines: tuple[str, ...]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from imagebuilder.element import environment, merge
 from imagebuilder.element.model import HooksTree, Phase, Where
 from imagebuilder.errors import HookError
 from imagebuilder.events import Finished, Line, Listener, Started, Step, Ticked
-from imagebuilder.hooks.place import Place
+from imagebuilder.hooks.merged import LIBRARY
+from imagebuilder.hooks.place import DOWNLOADS, Place
 from imagebuilder.process import PATH, Command
 from imagebuilder.sandbox.model import Bind, Sandbox
 from imagebuilder.sandbox.session import Session, enter
@@ -26,6 +28,7 @@ LAST_LINES = 12
 LONGEST_LINE = 1 << 16
 NOT_IN_TARGET = ("TMPDIR", "VIRTUAL_ENV")
 SEES_TARGET_ROOT = ("root", "cleanup")
+SEES_KERNEL_FILESYSTEMS = ("extra-data", "post-root", "pre-finalise", "cleanup")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +43,15 @@ class Work:
     secrets: frozenset[str] = frozenset()
     packages: tuple[str, ...] = ()  # of `-p`, installed after the hooks
     deadline: float = 0.0  # seconds a hook may take; 0: any
+    devices: tuple[str, ...] = ()  # names in /dev that hooks inside see too
 
     @property
     def inside(self) -> bool:
         return self.phase.where is Where.TARGET
+
+    @property
+    def network(self) -> bool:
+        return not self.variables.get("DIB_OFFLINE")
 
     @property
     def hooks(self) -> Path:
@@ -77,7 +85,7 @@ def fingerprints(work: Work) -> Outside:
     failures: list[str] = []
     if not programs:
         return Outside(digests=digests)
-    with enter(Sandbox(deadline=PATIENCE)) as session:
+    with enter(Sandbox(deadline=PATIENCE, network=work.network)) as session:
         settled = _settle(session, work)
         for program in programs:
             step = Step("fingerprint", program.name)
@@ -102,7 +110,7 @@ def run_phase(work: Work) -> None:
         for hook in hooks:
             step = Step(work.phase.name, hook.name, hook.element)
             program = work.hooks / work.phase.directory / hook.name
-            _run(session, work, step, Command((str(program),), env=settled))
+            _run(session, work, step, Command((str(program),), env=settled), hook.source)
         if work.packages:
             step = Step(work.phase.name, "install-packages", "-p")
             _run(session, work, step, Command(("install-packages", *work.packages), env=settled))
@@ -111,15 +119,36 @@ def run_phase(work: Work) -> None:
 @contextmanager
 def _entered(work: Work) -> Generator[Session, None, None]:
     if not work.inside:
-        with enter(Sandbox(deadline=work.deadline)) as session:
+        with enter(_on_the_host(work)) as session:
             yield session
         return
     point = work.place.tree / IN_TARGET
     point.mkdir(parents=True, exist_ok=True)
-    binds = (Bind(source=work.place.hooks, target=IN_TARGET),)
-    with enter(Sandbox(root=work.place.tree, binds=binds, deadline=work.deadline)) as session:
+    sandbox = Sandbox(
+        root=work.place.tree,
+        binds=tuple(_binds(work.place)),
+        devices=work.devices,
+        deadline=work.deadline,
+        network=work.network,
+    )
+    with enter(sandbox) as session:
         yield session
     point.rmdir()
+
+
+def _on_the_host(work: Work) -> Sandbox:
+    """Hooks that see a whole tree may `chroot` into it, and so it has kernel filesystems."""
+    tree = work.place.tree if work.phase.name in SEES_KERNEL_FILESYSTEMS else None
+    return Sandbox(furnish=tree, deadline=work.deadline, network=work.network)
+
+
+def _binds(place: Place) -> Iterator[Bind]:
+    """The hooks, and the download cache; what is new in there is kept apart from the host's."""
+    yield Bind(source=place.hooks, target=IN_TARGET)
+    if place.fetched.is_dir():
+        inside = f"{IN_TARGET}/{DOWNLOADS}"
+        yield Bind(source=place.downloads / "store", target=f"{inside}/store")
+        yield Bind(source=place.fetched, target=f"{inside}/new", writable=True)
 
 
 @contextmanager
@@ -155,29 +184,37 @@ def _settle(session: Session, work: Work) -> dict[str, str]:
 
 
 def _variables(work: Work) -> dict[str, str]:
-    given = {**work.variables, **work.place.variables()}
+    library = work.hooks / LIBRARY
+    given = {
+        "DIB_PYTHON_EXEC": sys.executable,
+        **work.variables,
+        **work.place.variables(),
+        "_LIB": str(library),
+    }
     if work.phase.name in SEES_TARGET_ROOT:
         given["TARGET_ROOT"] = str(work.place.tree)
     if work.inside:
         given = {key: value for key, value in given.items() if key not in NOT_IN_TARGET}
-        return {**given, "HOME": "/root", "PATH": PATH}
-    missing = [part for part in PATH.split(":") if part not in given.get("PATH", "").split(":")]
-    return {**given, "PATH": ":".join([*filter(None, [given.get("PATH")]), *missing])}
+        return {**given, "HOME": "/root", "PATH": f"{PATH}:{library / 'bin'}"}
+    known = [part for part in given.get("PATH", "").split(":") if part]
+    missing = [part for part in PATH.split(":") if part not in known]
+    return {**given, "PATH": ":".join([str(library / "bin"), *known, *missing])}
 
 
-def _run(session: Session, work: Work, step: Step, command: Command) -> None:
+def _run(
+    session: Session, work: Work, step: Step, command: Command, source: Path | None = None
+) -> None:
     printer = Printer(work, step)
     work.listen(Started(step))
     exited = session.execute(command, printer, tick=lambda: work.listen(Ticked())).exited
     printer.flush()
     work.listen(Finished(step, exited.status, exited.seconds, cpu=exited.cpu))
     if exited.status:
-        source = work.tree.files.get(f"{work.phase.directory}/{step.hook}", command.argv[0])
         what = f"ran longer than {work.deadline:g} s" if exited.timed_out else "failed"
         raise HookError(
             f"{step} {what} with status {exited.status}{printer.tail()}",
             status=exited.status,
-            where=f"element {step.element}: {source}",
+            where=f"element {step.element}: {source or command.argv[0]}",
         )
 
 

@@ -30,13 +30,13 @@ STEPS = (  # phases whose effect is one layer, and the step's name
     ("cleanup", ("cleanup",)),
 )
 VOLATILE = re.compile(
-    r"(TMPDIR|TMP_DIR|TMP_(BUILD|IMAGE)_DIR|TMP_(HOOKS|MOUNT)_PATH|HOME|PWD|OLDPWD|SHLVL|_|USER|LOGNAME|SHELL|TERM|COLORTERM|MAIL|LANG|PATH"
+    r"(TMPDIR|TMP_DIR|TMP_(BUILD|IMAGE)_DIR|TMP_(HOOKS|MOUNT)_PATH|HOME|PWD|OLDPWD|SHLVL|_|_LIB|USER|LOGNAME|SHELL|TERM|COLORTERM|MAIL|LANG|PATH"
     r"|(SSH|XDG|DBUS|SUDO|LS|LESS|GPG|PIP|PYENV|VIRTUAL|PYTEST|CI|TMUX)(_\w+|OPEN|CLOSE)?|PYTHON\w*|COLUMNS|LINES"
     r"|\w+_proxy|\w+_PROXY|DISPLAY|EDITOR|PAGER|HOSTNAME|INVOCATION_ID|JOURNAL_STREAM"
     r"|ELEMENTS_PATH|IMAGE_ELEMENT_YAML|BASH_FUNC_get_image_element_array%%"
     r"|DIB_(QUIET|NO_TIMESTAMP|DEBUG_TRACE|NO_TMPFS|MIN_TMPFS|IMAGE_CACHE|LOCKFILES|OFFLINE"
-    r"|CHECKSUM|IMAGE_SIZE|IMAGE_EXTRA_SIZE|ARGS|ENV)|OVERWRITE_OLD_IMAGE|IMAGEBUILDER_HOOK_TIMEOUT"
-    r"|IMAGEBUILDER_(NO_CACHE|CACHE_MAX_SIZE|CACHE_MAX_AGE))"
+    r"|BLOCK_DEVICE_PARAMS_YAML|PYTHON_EXEC|CHECKSUM|IMAGE_SIZE|IMAGE_EXTRA_SIZE|ARGS|ENV)|OVERWRITE_OLD_IMAGE"
+    r"|IMAGEBUILDER_(HOOK_TIMEOUT|NO_CACHE|CACHE_MAX_SIZE|CACHE_MAX_AGE))"
 )
 # What any hook may read without declaring it, beside its element's own variables.
 COMMON = re.compile(
@@ -110,7 +110,15 @@ def of_outputs(plan: Plan, tree: str, cleanup: Mapping[str, str]) -> str:
     """
     request = plan.request
     asked = {name: repr(getattr(request, name)) for name in request.__dataclass_fields__}
-    for name in ("environment", "logfile", "no_cache", "refresh", "incremental", "offline"):
+    for name in (
+        "environment",
+        "words",
+        "logfile",
+        "no_cache",
+        "refresh",
+        "incremental",
+        "offline",
+    ):
         asked.pop(name, None)
     told = {name: plan.environment.get(name, "") for name in ("DIB_ARGS", "DIB_ENV")}
     made = {"boot": " ".join(plan.boot_loaders), "disk": repr(plan.draft.disk)}

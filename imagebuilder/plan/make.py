@@ -15,6 +15,7 @@ from imagebuilder.element import load, merge, packages, resolve
 from imagebuilder.element.model import PHASES, Element, HooksTree
 from imagebuilder.errors import ConfigError, nearest
 from imagebuilder.options import FROM_BATCH, SHARED_PACKAGES, Request, cache_directory
+from imagebuilder.plan import attached
 from imagebuilder.plan.model import Draft, Plan, PlannedOutput
 from imagebuilder.sizes import UNITS
 
@@ -29,8 +30,18 @@ BARE = """\
 # What says how to build, and nothing about the image: manifests of equal images are equal.
 INWARD_WORD = re.compile(r"--(no-cache|no-tmpfs|offline|incremental|refresh(=.*)?)")
 INWARD = (
-    "DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MIN_TMPFS", "DIB_NO_TMPFS", "DIB_OFFLINE", "DIB_QUIET",
+    "DIB_APT_LOCAL_CACHE", "DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MIN_TMPFS", "DIB_NO_TMPFS",
+    "DIB_OFFLINE", "DIB_QUIET",
 )  # fmt: skip
+NO_DISK = "no-final-image"  # anywhere in an element's name
+OF_THE_TREE = "tree"  # the SOURCE of formats that are archives of the tree
+# What bash takes for an exported function; a hook calls it as `... || die 'message'`.
+DIE = """\
+() {  local status=$?;
+ set +o xtrace;
+ echo "$*" >&2;
+ exit $((status ? status : 1))
+}"""
 
 
 def draft(request: Request) -> Draft:
@@ -43,14 +54,19 @@ def draft(request: Request) -> Draft:
     _check_refreshed(request, elements)
     tree = merge.merge(elements)
     document = block_device(request, elements)
-    disk = disk_load.load(document, _defaults(request))
+    disk = disk_load.load(document, defaults(request))
+    why = attached.reason(request, elements, tree)
+    if why:
+        attached.check(disk, why)
     return Draft(
         request=request,
         elements=elements,
         tree=tree,
         disk=disk,
         disk_source=document.where,
+        types=_types(request, elements),
         variables=_variables(request, elements, disk, ":".join(map(str, search))),
+        attached=why,
         warnings=_warnings(search, tree),
     )
 
@@ -58,6 +74,7 @@ def draft(request: Request) -> Draft:
 def finish(draft: Draft, environment: Mapping[str, str]) -> Plan:
     """The plan, once `environment` is known: what `environment.d` made of the variables."""
     request = draft.request
+    element_environment.check_required(draft.elements, environment)
     changes = packages.requests(draft.elements, environment)
     plugins = registry.names("boot")
     return Plan(
@@ -68,7 +85,7 @@ def finish(draft: Draft, environment: Mapping[str, str]) -> Plan:
         boot_loaders=tuple(e.name for e in draft.elements if e.name in plugins),
         outputs=tuple(
             PlannedOutput(format=name, path=Path(f"{request.output_name}.{name}"))
-            for name in dict.fromkeys(request.types)
+            for name in draft.types
         ),
         secrets=element_environment.secrets(draft.elements, environment),
         epoch=int(draft.variables["SOURCE_DATE_EPOCH"]),
@@ -80,6 +97,16 @@ def _shared(early: tuple[str, ...], request: Request) -> tuple[str, ...]:
     """Those of the early packages that all images have which are to share a root tree."""
     names = request.environment.get(SHARED_PACKAGES, "").split()
     return tuple(name for name in early if name in names) if names else early
+
+
+def _types(request: Request, elements: tuple[Element, ...]) -> tuple[str, ...]:
+    """Archives are always made; disks are not, where an element stands for another output."""
+    others = request.ramdisk or any(NO_DISK in element.name for element in elements)
+    return tuple(
+        name
+        for name in dict.fromkeys(request.types)
+        if not others or registry.find("formats", name).SOURCE.value == OF_THE_TREE
+    )
 
 
 def _check_refreshed(request: Request, elements: tuple[Element, ...]) -> None:
@@ -108,7 +135,8 @@ def block_device(request: Request, elements: tuple[Element, ...]) -> schema.Docu
     return schema.parse(BARE, where="a disk without partitions")
 
 
-def _defaults(request: Request) -> Defaults:
+def defaults(request: Request) -> Defaults:
+    """What the command line and the environment say about the disk."""
     sector = request.environment.get("DIB_BLOCK_SIZE", "")
     if sector and sector not in ("512", "4096"):
         raise ConfigError(
@@ -159,7 +187,7 @@ def _variables(
         "DIB_ENV": _declared_as_bash(given),
         "DIB_IMAGE_CACHE": str(cache_directory(request)),
         "DIB_LOCKFILES": given.get("DIB_LOCKFILES") or str(cache_directory(request) / "lockfiles"),
-        "DIB_MOUNTPOINTS": "|".join(fs.mount_point for fs in disk.mounted),
+        "DIB_MOUNTPOINTS": "|".join(disk.mount_points),
         "DIB_OFFLINE": "1" if request.offline else "",
         "DIB_ROOT_FSTYPE": disk.root.type,
         "DIB_ROOT_LABEL": disk.root.label,
@@ -167,6 +195,7 @@ def _variables(
         "FS_TYPE": request.root_type,
         "IMAGE_ELEMENT": names,
         "IMAGE_ELEMENT_YAML": "{" + ", ".join(f"{e.name}: {e.path}" for e in elements) + "}",
+        "BASH_FUNC_die%%": DIE,
         "BASH_FUNC_get_image_element_array%%": f"() {{  echo '{pairs}'\n}}",
         "IMAGE_NAME": request.output_name,
         "IMAGEBUILDER_PARTITION_TABLE": _table_name(tables),

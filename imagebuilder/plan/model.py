@@ -20,7 +20,9 @@ class Draft:
     tree: HooksTree
     disk: Disk
     disk_source: str  # the file or variable that the block-device document is from
+    types: tuple[str, ...]  # the formats that will be made of those that were asked for
     variables: Mapping[str, str]  # what every hook's environment starts from
+    attached: str = ""  # why the last phases have the disk as block devices; empty: they do not
     warnings: tuple[str, ...] = ()
 
 

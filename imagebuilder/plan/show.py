@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
+from imagebuilder.disk.graph import volume_text
 from imagebuilder.disk.model import Device, Filesystem, Partition
 from imagebuilder.element.environment import redact
 from imagebuilder.element.model import PHASES, Phase
@@ -27,7 +28,8 @@ def text(plan: Plan, outlook: Outlook) -> str:
         f"boot       {', '.join(plan.boot_loaders) or 'no boot loader'}",
         f"disk       from {plan.draft.disk_source}",
         *(f"  {line}" for line in _disk_lines(plan)),
-        f"outputs    {', '.join(str(output.path) for output in plan.outputs)}",
+        *(f"  attached: {why}" for why in [plan.draft.attached] if why),
+        f"outputs    {', '.join(str(output.path) for output in plan.outputs) or 'what hooks make'}",
         *(f"warning: {warning}" for warning in plan.warnings),
     ]
     return redact("\n".join(lines), plan.secrets)
@@ -84,6 +86,10 @@ def _disk_lines(plan: Plan) -> Iterator[str]:
             yield f"  {partitioning.label.value} partition table"
             for partition in partitioning.partitions:
                 yield f"    {partition.name:<12} {_amount(partition)}"
+    for group in disk.groups:
+        yield f"volume group {group.name} on {', '.join(group.bases)}"
+        for volume in (v for v in disk.volumes if v.group == group.name):
+            yield f"  {volume.name:<12} {volume_text(volume)}"
     for fs in disk.filesystems:
         yield f"{fs.base}: {fs.type} {fs.label!r} {fs.mount_point}".rstrip()
 
@@ -121,11 +127,16 @@ def _document(plan: Plan, outlook: Outlook) -> dict[str, Any]:
         "boot_loaders": list(plan.boot_loaders),
         "disk": {
             "source": plan.draft.disk_source,
+            "attached": plan.draft.attached,
             "devices": [_device(device) for device in disk.devices],
             "partitions": [
                 {"name": p.name, "table": t.label.value, "size": p.size, "percent": p.percent}
                 for t in disk.partitionings
                 for p in t.partitions
+            ],
+            "volumes": [
+                {"name": v.name, "group": v.group, "kind": v.kind.value, "wish": volume_text(v)}
+                for v in disk.volumes
             ],
             "filesystems": [_filesystem(fs) for fs in disk.filesystems],
         },

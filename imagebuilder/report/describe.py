@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from imagebuilder.disk.model import Layout, Slot
+from imagebuilder.disk.model import Filesystem, Layout, Placed, Slot
 from imagebuilder.element.model import Element, HooksTree
 from imagebuilder.report.model import Part
 from imagebuilder.sizes import Size
@@ -39,8 +39,14 @@ def layout_lines(layout: Layout) -> tuple[str, ...]:
     first = f"{device.name}: {layout.size}{kind}"
     inner = sorted(layout.slots, key=lambda slot: slot.offset)
     if inner:
-        return (first, *(_slot_line(layout, slot) for slot in inner))
-    return (first, *(f"  {_filesystem(layout, placed.offset)}" for placed in layout.placed))
+        places = {slot.name for slot in inner}
+        volumes = [placed for placed in layout.placed if placed.filesystem.base not in places]
+        return (
+            first,
+            *(_slot_line(layout, slot) for slot in inner),
+            *(_volume_line(placed) for placed in volumes),
+        )
+    return (first, *(f"  {_about(placed.filesystem)}" for placed in layout.placed))
 
 
 def _slot_line(layout: Layout, slot: Slot) -> str:
@@ -50,12 +56,23 @@ def _slot_line(layout: Layout, slot: Slot) -> str:
     return f"  {words}; {', '.join(filter(None, what))}"
 
 
+def _volume_line(placed: Placed) -> str:
+    where = f"in pool {placed.pool}" if placed.pool else f"at {placed.offset}"
+    if placed.pieces:
+        where = "at " + " and ".join(str(piece.offset) for piece in placed.pieces)
+    fs = placed.filesystem
+    return f"  volume {fs.base} {where}, {placed.size}; {_about(fs)}"
+
+
 def _filesystem(layout: Layout, offset: int) -> str:
     """The filesystem at `offset`, and where it is mounted; empty if there is none."""
     for placed in layout.placed:
-        if placed.offset == offset:
-            fs = placed.filesystem
-            on = f" on {fs.mount_point}" if fs.mount_point.startswith("/") else ""
-            label = f" {fs.label!r}" if fs.label else ""
-            return f"{fs.type}{label}{on}"
+        if placed.offset == offset and not placed.apart:
+            return _about(placed.filesystem)
     return ""
+
+
+def _about(fs: Filesystem) -> str:
+    on = f" on {fs.mount_point}" if fs.mount_point.startswith("/") else ""
+    label = f" {fs.label!r}" if fs.label else ""
+    return f"{fs.type}{label}{on}"

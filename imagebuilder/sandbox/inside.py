@@ -18,7 +18,7 @@ from pathlib import Path
 
 from imagebuilder.sandbox import kernel, wire
 from imagebuilder.sandbox.kernel import Mount, Namespace
-from imagebuilder.sandbox.model import Bind, Sandbox
+from imagebuilder.sandbox.model import Sandbox
 from imagebuilder.sandbox.wire import Exited, Kind, Request
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -30,6 +30,7 @@ LINKS = (
     ("stdout", "fd/1"),
     ("stderr", "fd/2"),
 )
+KERNEL_DIRECTORIES = ("proc", "sys", "dev")
 QUIET = Mount.NO_SUID | Mount.NO_DEV
 TIMED_OUT = 124
 DRAIN = 0.5  # seconds for output that is left when a command ends; a daemon may write for ever
@@ -62,7 +63,7 @@ def _serve(sandbox: Sandbox, channel: socket.socket) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         kernel.set_hostname("localhost")
-        _host_view() if sandbox.root is None else _root_view(sandbox.root, sandbox.binds)
+        _host_view(sandbox.furnish) if sandbox.root is None else _root_view(sandbox)
         wire.send(channel, Kind.READY, b"")
         while (frame := wire.receive(channel)) is not None:
             request = Request(**json.loads(frame[1]))
@@ -186,28 +187,35 @@ def _stdin(text: str) -> int:
     return fd
 
 
-def _host_view() -> None:
+def _host_view(furnish: Path | None) -> None:
     """The host's files, with mounts that reach the builder's namespace but not the host's."""
     kernel.mount("", "/proc", flags=Mount.PRIVATE)
     kernel.mount("proc", "/proc", "proc", QUIET | Mount.NO_EXEC)
+    if furnish is not None:
+        _furnish(furnish)
 
 
-def _root_view(root: Path, binds: tuple[Bind, ...]) -> None:
-    """Make `root` the root, with kernel filesystems of its own."""
-    kernel.mount("", "/", flags=Mount.PRIVATE | Mount.RECURSIVE)
-    kernel.mount(str(root), root, flags=Mount.BIND | Mount.RECURSIVE)
-    for name in ("proc", "sys", "dev", "run"):
+def _furnish(root: Path, devices: tuple[str, ...] = DEVICES) -> None:
+    """Mount the kernel's filesystems in a tree."""
+    for name in KERNEL_DIRECTORIES:
         _directory(root / name)
     kernel.mount("proc", root / "proc", "proc", QUIET | Mount.NO_EXEC)
     _sys(root / "sys")
-    _dev(root / "dev")
+    _dev(root / "dev", devices)
+
+
+def _root_view(sandbox: Sandbox) -> None:
+    """Make the sandbox's root the root, with kernel filesystems of its own."""
+    root = sandbox.root
+    assert root is not None
+    kernel.mount("", "/", flags=Mount.PRIVATE | Mount.RECURSIVE)
+    kernel.mount(str(root), root, flags=Mount.BIND | Mount.RECURSIVE)
+    _furnish(root, (*DEVICES, *sandbox.devices))
+    _directory(root / "run")
     kernel.mount("tmpfs", root / "run", "tmpfs", QUIET, "mode=755")
     _directory(root / "run/lock", 0o1777)
-    for bind in binds:
-        target = root / bind.target.lstrip("/")
-        kernel.mount(str(bind.source), target, flags=Mount.BIND)
-        if not bind.writable:
-            kernel.mount("", target, flags=Mount.BIND | Mount.REMOUNT | Mount.READ_ONLY)
+    for bind in sandbox.binds:
+        kernel.bind(bind.source, root / bind.target.lstrip("/"), writable=bind.writable)
     os.chdir(root)
     kernel.pivot_root()
 
@@ -220,9 +228,9 @@ def _sys(target: Path) -> None:
         kernel.mount("/sys", target, flags=Mount.BIND | Mount.RECURSIVE)
 
 
-def _dev(target: Path) -> None:
+def _dev(target: Path, names: tuple[str, ...]) -> None:
     kernel.mount("tmpfs", target, "tmpfs", Mount.NO_SUID, "mode=755,size=1m")
-    for name in DEVICES:
+    for name in names:
         (target / name).touch()
         kernel.mount(f"/dev/{name}", target / name, flags=Mount.BIND)
     for name in ("pts", "shm"):

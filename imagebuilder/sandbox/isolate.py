@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,10 +35,10 @@ def isolate() -> None:
         ) from error
 
 
-def detach_below(directory: Path) -> None:
-    """Unmount everything that hooks have mounted below `directory`."""
+def detach_below(directory: Path, keep: Collection[Path] = ()) -> None:
+    """Unmount everything that hooks have mounted below `directory`, but for what to `keep`."""
     for point in kernel.mounts_below(directory):
-        if point != directory:
+        if point != directory and point not in keep:
             with suppress(OSError):
                 kernel.unmount(point)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
+import struct
 from enum import IntFlag
 from pathlib import Path
 
@@ -29,13 +31,18 @@ class Mount(IntFlag):
     NO_DEV = 0x4
     NO_EXEC = 0x8
     REMOUNT = 0x20
+    NO_ATIME = 0x400
+    NO_DIRECTORY_ATIME = 0x800
     BIND = 0x1000
     RECURSIVE = 0x4000
     PRIVATE = 1 << 18
     SHARED = 1 << 20
+    RELATIVE_ATIME = 1 << 21
 
 
+LOCKED = Mount.NO_SUID | Mount.NO_DEV | Mount.NO_EXEC | Mount.NO_ATIME | Mount.NO_DIRECTORY_ATIME
 DETACH = 2
+FITRIM = 0xC0185879  # linux/fs.h
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -54,9 +61,29 @@ def mount(
     _check(done, f"mount on {target}")
 
 
-def unmount(target: str | Path) -> None:
-    """Detach what is mounted at `target`, even where it is busy."""
-    _check(_libc.umount2(os.fsencode(target), DETACH), f"unmount {target}")
+def bind(source: Path, target: Path, *, writable: bool = False) -> None:
+    """Make `source` visible at `target`; its other restrictions stay."""
+    mount(str(source), target, flags=Mount.BIND)
+    if not writable:
+        status = os.statvfs(target)
+        kept = Mount(status.f_flag & LOCKED)
+        if status.f_flag & os.ST_RELATIME:
+            kept |= Mount.RELATIVE_ATIME
+        mount("", target, flags=Mount.BIND | Mount.REMOUNT | Mount.READ_ONLY | kept)
+
+
+def unmount(target: str | Path, *, busy: bool = True) -> None:
+    """Detach what is mounted at `target`; unless `busy` may be, all of it is written by then."""
+    _check(_libc.umount2(os.fsencode(target), DETACH if busy else 0), f"unmount {target}")
+
+
+def trim(point: Path) -> None:
+    """Tell the device below the filesystem at `point` what is free (`fstrim(8)`)."""
+    fd = os.open(point, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.ioctl(fd, FITRIM, struct.pack("=QQQ", 0, 2**64 - 1, 0))
+    finally:
+        os.close(fd)
 
 
 def unshare(namespaces: Namespace) -> None:

@@ -7,13 +7,13 @@ import os
 import select
 import socket
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from imagebuilder.errors import CommandError, ToolMissingError
 from imagebuilder.process import Command, Result, checked
-from imagebuilder.sandbox import inside, wire
+from imagebuilder.sandbox import inside, kernel, wire
 from imagebuilder.sandbox.model import Sandbox
 from imagebuilder.sandbox.wire import Exited, Kind, Request
 
@@ -99,6 +99,17 @@ def enter(sandbox: Sandbox) -> Generator[Session, None, None]:
     finally:
         ours.close()
         os.waitpid(supervisor, 0)
+        if sandbox.furnish is not None:
+            _clear(sandbox.furnish)
+
+
+def _clear(tree: Path) -> None:
+    """Unmount what a furnished tree had mounted: from there it has reached this namespace."""
+    points = [tree / name for name in inside.KERNEL_DIRECTORIES]
+    for mounted in kernel.mounts_below(tree):
+        if any(mounted.is_relative_to(point) for point in points):
+            with suppress(OSError):
+                kernel.unmount(mounted)
 
 
 def _wait_until_ready(channel: socket.socket) -> None:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imagebuilder.cache.downloads import Downloads
+
 if TYPE_CHECKING:
     from conftest import Workshop
 
@@ -93,3 +95,23 @@ def test_manifests_are_beside_the_image(made: Path) -> None:
     manifest = made / "web.d/dib-manifests/dib-manifest-dpkg-web"
     packages = json.loads(manifest.read_text())["packages"]
     assert {"systemd", "udev"} <= {package["package"] for package in packages}
+
+
+def test_offline_the_bytes_are_the_same_and_what_is_missing_is_named(
+    images: Workshop, made: Path
+) -> None:
+    words = ("-o", "cut", "-t", "tar", "--no-cache", "-p", "less", "vm", "debian-minimal")
+    done = images.create(*words)
+    assert done.returncode == 0, done.stdout[-3000:]
+    online = digest(made / "cut.tar")
+    done = images.create(*words, "--offline", OVERWRITE_OLD_IMAGE="1")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert digest(made / "cut.tar") == online
+    downloads = Downloads(images.directory / ".cache/image-create/downloads")
+    known = {entry.url.rpartition("/")[2]: entry.digest for entry in downloads.entries()}
+    (package,) = (name for name in known if name.startswith("udev_"))
+    assert downloads.discard(known[package])
+    done = images.create(*words, "--offline", OVERWRITE_OLD_IMAGE="1")
+    assert done.returncode == 1
+    assert "not in the download cache: the package udev (" in done.stdout
+    assert "run the same build once without --offline" in done.stdout

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imagebuilder.process import PATH
+
 if TYPE_CHECKING:
     from conftest import Workshop
 
@@ -71,7 +73,7 @@ def test_chroot_environment_is_the_contracts(workshop: Workshop) -> None:
     done = workshop.create("-n", "-t", "tar", "-o", "out", "tiny", "look", VIRTUAL_ENV="/venv")
     assert done.returncode == 0, done.stdout
     seen = content(workshop.directory / "out.tar", "seen").splitlines()
-    path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    path = f"PATH={PATH}:/tmp/in_target.d/imagebuilder/lib/bin"
     for line in (path, "HOME=/root", "LC_ALL=C", "ARCH=amd64", "IMAGE_NAME=out", "/", "some-data"):
         assert line in seen
     assert not [line for line in seen if line.startswith(("TMPDIR=", "VIRTUAL_ENV="))]

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SHELL = (b"#!/bin/bash", b"#!/bin/sh", b"# shellcheck shell=bash")
 
 
 def hooks() -> list[Path]:
     """Every bash script of the elements and of the project."""
-    candidates = [path for top in ("elements", ".ci", "tests") for path in (ROOT / top).rglob("*")]
+    tops = ("elements", ".ci", "tests", "imagebuilder/lib")
+    candidates = [path for top in tops for path in (ROOT / top).rglob("*")]
     files = [path for path in candidates if path.is_file() and not path.is_symlink()]
-    return [
-        path for path in files if path.read_bytes()[:64].startswith((b"#!/bin/bash", b"#!/bin/sh"))
-    ]
+    return [path for path in files if path.read_bytes()[:64].startswith(SHELL)]
 
 
 def module(name: str, *arguments: str) -> str:

@@ -124,3 +124,13 @@ def test_every_option_is_in_the_help_and_is_understood() -> None:
         assert flag in text
         words = [flag, "1"] if option.metavar else [flag]
         assert asked(*words, "element")
+
+
+def test_a_ramdisk_is_made_by_an_element_of_its_own() -> None:
+    words = ("-n", "debian-minimal")
+    assert parse(words, {}, ramdisk=True).elements == ("ramdisk", "debian-minimal")
+    assert parse(words, {"RAMDISK_ELEMENT": "a"}, ramdisk=True).elements[0] == "a"
+    named = parse((*words, "--ramdisk-element", "b"), {"RAMDISK_ELEMENT": "a"}, ramdisk=True)
+    assert named.elements[0] == "b"
+    assert named.ramdisk
+    assert not parse((*words, "--ramdisk-element", "b"), {}).ramdisk

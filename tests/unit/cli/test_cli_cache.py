@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from imagebuilder.cache.downloads import Downloads
 from imagebuilder.cache.model import Layer, Origin
+from imagebuilder.cache.outputs import OutputStore
 from imagebuilder.cache.store import Store
 from imagebuilder.cli import cache
 from imagebuilder.errors import ConfigError
@@ -187,3 +189,61 @@ def test_sizes_are_aligned_to_the_right() -> None:
         "a      1 KiB  x",
         "bcd  100 KiB  y",
     ]
+
+
+def download(store: Store, content: bytes) -> str:
+    """Keep a download beside the layers; its digest."""
+    downloads = Downloads(store.root.with_name("downloads"))
+    downloads.make()
+    source = store.root.with_name("source")
+    source.write_bytes(content)
+    digest = downloads.keep(source)
+    downloads.remember("http://mirror.example/x.deb", digest)
+    return digest
+
+
+def test_downloads_are_listed_with_their_addresses(store: Store, cli: Run) -> None:
+    assert cli("ls", "--downloads")[1].startswith("no downloads in ")
+    digest = download(store, b"package")
+    titles, row = cli("ls", "--downloads")[1].splitlines()
+    assert titles.split() == ["SHA256", "SIZE", "LAST", "USED", "FROM"]
+    assert row.split() == [digest[:12], "7", "B", "0", "s", "http://mirror.example/x.deb"]
+    (document,) = json.loads(cli("ls", "--downloads", "--json")[1])
+    assert (document["sha256"], document["size"]) == (digest, 7)
+
+
+def test_du_counts_downloads(store: Store, cli: Run) -> None:
+    download(store, b"package")
+    assert f"1 download, 7 B in {store.root.with_name('downloads')}\n" in cli("du")[1]
+
+
+def test_verify_reads_downloads_and_removes_what_is_damaged(store: Store, cli: Run) -> None:
+    digest = download(store, b"package")
+    assert cli("verify") == (0, "0 layers checked, 0 damaged\n1 download checked, 0 damaged\n")
+    (store.root.with_name("downloads") / "files" / digest).write_bytes(b"pacKage")
+    status, text = cli("verify")
+    assert (status, text.splitlines()[1]) == (1, "1 download checked, 1 damaged and removed")
+    assert cli("verify")[0] == 0
+
+
+def test_prune_removes_downloads_as_well(store: Store, cli: Run) -> None:
+    download(store, b"package")
+    assert cli("prune", "--max-size", "1MiB")[1].count("download") == 0
+    assert "1 download, 7 B removed\n" in cli("prune", "--all")[1]
+    assert cli("ls", "--downloads")[1].startswith("no downloads in ")
+
+
+def test_outputs_are_counted_checked_and_pruned(tmp_path: Path, cli: Run) -> None:
+    outputs, image, key = OutputStore(tmp_path / "outputs"), tmp_path / "image", "a" * 64
+    image.write_bytes(b"content" * 1000)
+    outputs.keep(key, [image], {})
+    assert "1 set of outputs, " in cli("du")[1]
+    assert "1 set of outputs checked, 0 changed" in cli("verify")[1]
+    image.write_bytes(b"other")
+    status, text = cli("verify")
+    assert status == 0
+    assert "1 set of outputs checked, 1 changed since and forgotten" in text
+    assert outputs.entries() == {}
+    outputs.keep(key, [image], {})
+    assert "1 set of outputs removed" in cli("prune", "--all")[1]
+    assert image.read_bytes() == b"other"

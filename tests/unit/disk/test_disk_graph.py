@@ -66,8 +66,8 @@ def test_nodes_say_what_they_are() -> None:
 
 def test_a_circle_is_refused() -> None:
     circle = [
-        Node(name="a", kind="x", base="b", where="here"),
-        Node(name="b", kind="x", base="a"),
+        Node(name="a", kind="x", bases=("b",), where="here"),
+        Node(name="b", kind="x", bases=("a",)),
     ]
     with pytest.raises(ConfigError, match="here: a rests on itself"):
         graph.build(circle)
@@ -75,7 +75,10 @@ def test_a_circle_is_refused() -> None:
 
 def test_a_missing_base_is_named_with_one_that_may_be_meant() -> None:
     with pytest.raises(ConfigError, match=r"Edge not defined: imageO->x\n.*'image0'"):
-        graph.build([Node(name="image0", kind="device"), Node(name="x", kind="y", base="imageO")])
+        graph.build([
+            Node(name="image0", kind="device"),
+            Node(name="x", kind="y", bases=("imageO",)),
+        ])
 
 
 def test_fstab_lists_labels_in_the_order_of_mounting() -> None:

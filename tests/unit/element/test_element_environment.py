@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from imagebuilder.element.environment import (
     check,
+    check_required,
     defaults,
     parse,
     prologue,
@@ -186,11 +187,11 @@ def test_a_required_variable_must_be_set(environment: dict[str, str]) -> None:
     with pytest.raises(
         ConfigError, match="X is not set, and element 'e' needs it\n  hint: who own"
     ):
-        check(elements, environment)
+        check_required(elements, environment)
 
 
 def test_a_default_satisfies_what_is_required() -> None:
-    check((element(Variable(name="X", required=True, default="x")),), {})
+    check_required((element(Variable(name="X", required=True, default="x")),), {})
 
 
 def test_the_last_default_counts() -> None:

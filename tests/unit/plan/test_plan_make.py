@@ -131,3 +131,44 @@ def test_graphs_have_the_same_edges(drafted: Drafted) -> None:
     plan = finished(drafted("-n", "extra"))
     assert '"extra" -> "tiny" [style=dashed];' in show.dot(plan)
     assert show.dot(plan).count("->") == show.mermaid(plan).count("->")
+
+
+@pytest.mark.parametrize(
+    ("elements", "expected"),
+    [
+        ({}, ("qcow2", "tar", "raw")),
+        ({"extra/element-deps": "tiny\nno-final-image\n"}, ("tar",)),
+    ],
+)
+def test_an_element_may_stand_for_the_disk(
+    drafted: Drafted, tmp_path: Path, elements: dict[str, str], expected: tuple[str, ...]
+) -> None:
+    for name, text in elements.items():
+        (tmp_path / name).write_text(text)
+    plan = finished(drafted("-n", "extra", "-t", "qcow2,tar,raw", "-o", "out.tar"))
+    assert tuple(output.format for output in plan.outputs) == expected
+    assert plan.request.output_name == "out.tar"
+
+
+def test_a_ramdisk_has_no_disk_and_keeps_its_name(tmp_path: Path) -> None:
+    for name in ("ramdisk", "tiny"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "tiny/element-provides").write_text("operating-system\n")
+    environment = {"ELEMENTS_PATH": str(tmp_path)}
+    request = parse(["-n", "tiny", "-o", "out.qcow2"], environment, ramdisk=True)
+    draft = make.draft(request)
+    assert draft.types == ()
+    assert draft.variables["IMAGE_NAME"] == "out"
+
+
+def test_die_is_a_function_of_bash(drafted: Drafted) -> None:
+    variables = drafted("-n", "extra").variables
+    assert variables["BASH_FUNC_die%%"].startswith("() {  local status=$?;\n")
+
+
+def test_what_is_required_may_come_from_environment_d(drafted: Drafted, tmp_path: Path) -> None:
+    (tmp_path / "extra/element.yaml").write_text("variables: {NEEDED: {required: true}}\n")
+    draft = drafted("-n", "extra")
+    with pytest.raises(ConfigError, match="NEEDED is not set, and element 'extra' needs it"):
+        finished(draft)
+    assert make.finish(draft, {**draft.variables, "NEEDED": "1"}).draft is draft

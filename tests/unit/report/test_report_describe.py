@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
-from imagebuilder.disk.model import Device, Filesystem, Layout, Placed, Slot, Table
+from imagebuilder.disk.model import Device, Filesystem, Layout, Piece, Placed, Slot, Table
 from imagebuilder.element.model import Element, Hook, HooksTree
 from imagebuilder.report.describe import layout_lines, parts
 from imagebuilder.report.model import Part
@@ -49,6 +51,27 @@ def test_a_dependency_that_is_provided_is_the_provider() -> None:
 def test_a_dependency_that_takes_no_part_and_oneself_are_left_out() -> None:
     chosen = [element("debian", "self", "nobody", provides=("self",))]
     assert parts(chosen, HooksTree(), ())[0].depends == ()
+
+
+def test_volumes_are_listed_below_the_partitions() -> None:
+    def placed(base: str, offset: int, **more: Any) -> Placed:
+        fs = replace(filesystem("/"), base=base)
+        return Placed(filesystem=fs, offset=Size(offset), size=Size(MIB), **more)
+
+    pieces = (Piece(Size(2 * MIB), Size(MIB)), Piece(Size(9 * MIB), Size(MIB)))
+    slot = Slot(name="pv", number=1, offset=Size(0), size=Size(9 * MIB), type="8E00")
+    layout = Layout(
+        device=Device(name="image0"),
+        size=Size(10 * MIB),
+        slots=(slot,),
+        placed=(placed("a", MIB), placed("b", 0, pieces=pieces), placed("c", 0, pool="pool")),
+    )
+    assert layout_lines(layout)[1:] == (
+        "  1  pv       at 0 B, 9 MiB; type 8E00",
+        "  volume a at 1 MiB, 1 MiB; ext4 'cloud' on /",
+        "  volume b at 2 MiB and 9 MiB, 1 MiB; ext4 'cloud' on /",
+        "  volume c in pool pool, 1 MiB; ext4 'cloud' on /",
+    )
 
 
 def test_partitions_are_listed_in_the_order_they_lie() -> None:

@@ -1,0 +1,4 @@
+#!/bin/bash
+# dracut wants a root; any will do.
+
+export root=/dev/zero rootok=1

@@ -1,0 +1,450 @@
+"""Elements that strangers' elements depend on, and what their hooks may count on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Workshop
+
+pytestmark = [
+    pytest.mark.builds,
+    pytest.mark.skipif(os.geteuid() != 0, reason="builds as root here"),
+]
+INSTALLER = '#!/bin/bash\nprintf "%s\\n" "$*" >>/installed\n'
+
+
+class Image:
+    """The archive that a build has made, and its log."""
+
+    def __init__(self, path: Path, log: str) -> None:
+        self.log = log
+        with tarfile.open(path) as tar:
+            self.members = {member.name.removeprefix("./"): member for member in tar.getmembers()}
+            self.texts = {
+                name: file.read().decode(errors="replace")
+                for name, member in self.members.items()
+                if member.isfile() and member.size < 20000 and (file := tar.extractfile(member))
+            }
+
+    def mode(self, name: str) -> int:
+        return self.members[name].mode
+
+
+def build(workshop: Workshop, *words: str, **variables: str) -> Image:
+    """The image of a build that has to succeed."""
+    workshop.element("packages", {"bin/install-packages": INSTALLER})
+    variables = {"OVERWRITE_OLD_IMAGE": "1", **variables}
+    done = workshop.create("-n", "-t", "tar", "-o", "out", "tiny", "packages", *words, **variables)
+    assert done.returncode == 0, done.stdout
+    return Image(workshop.directory / "out.tar", done.stdout)
+
+
+def refused(workshop: Workshop, *words: str, **variables: str) -> str:
+    """How a build ends that has to fail: the log from the error on."""
+    workshop.element("packages", {"bin/install-packages": INSTALLER})
+    done = workshop.create("-n", "-t", "tar", "-o", "out", "tiny", "packages", *words, **variables)
+    assert done.returncode != 0
+    return done.stdout.rsplit("error: ", 1)[-1]
+
+
+@pytest.mark.parametrize("side", ["extra-data", "install"])
+def test_die_ends_a_hook_with_the_status_before_it_on_both_sides(
+    workshop: Workshop, side: str
+) -> None:
+    workshop.element("dying", {f"{side}.d/50-die": "(exit 9) || die 'no more'\necho alive\n"})
+    done = workshop.create("-n", "-o", "out", "tiny", "dying")
+    assert done.returncode == 9
+    assert done.stdout.rstrip().endswith("no more")
+    assert "alive" not in done.stdout
+
+
+@pytest.mark.parametrize("side", ["extra-data", "install"])
+def test_die_never_ends_a_hook_as_a_success(workshop: Workshop, side: str) -> None:
+    hook = "#!/bin/sh\nset -e\nfalse || die 'from sh'\n"
+    workshop.element("dying", {"program": hook, f"{side}.d/50-die": "true; die 'from bash'\n"})
+    done = workshop.create("-n", "-o", "out", "tiny", "dying")
+    assert done.returncode == 1
+    workshop.element("dying", {f"{side}.d/50-die": 'exec sh "$(dirname "$0")/../program"\n'})
+    done = workshop.create("-n", "-o", "out", "tiny", "dying")
+    assert done.returncode == 1
+    assert done.stdout.rstrip().endswith("from sh")
+
+
+def test_the_libraries_can_be_sourced_on_both_sides(workshop: Workshop) -> None:
+    names = ("die", "common-defaults", "common-functions", "img-defaults", "img-functions",
+             "ramdisk-defaults", "ramdisk-functions")  # fmt: skip
+    source = "".join(f'. "$_LIB/{name}"\n' for name in names)
+    functions = (
+        "die run_d run_in_target generate_hooks unmount_dir finish_image save_image tmpfs_check"
+        " check_break mk_build_dir kill_chroot_processes mount_proc_dev_sys"
+        " do_extra_package_install select_boot_kernel_initrd find_kernel_version populate_lib"
+    )
+    check = f"set -o pipefail\n{source}declare -F {functions} >/dev/null\n"
+    workshop.element("libraries", {
+        "extra-data.d/50-host": f"{check}touch $TMP_MOUNT_PATH/host\n",
+        "install.d/50-inside": f"{check}touch /inside\n",
+    })  # fmt: skip
+    assert {"host", "inside"} <= build(workshop, "libraries").members.keys()
+
+
+def test_functions_that_hooks_call_do_what_they_say(workshop: Workshop) -> None:
+    element = workshop.element("caller", {
+        "environment.d/50-caller": "export MARK=mark\n",
+        "own-phase.d/10-b": "#!/bin/bash\necho b $MARK >>$TMP_MOUNT_PATH/ran\n",
+        "own-phase.d/9-a": "#!/bin/bash\necho a $MARK >>$TMP_MOUNT_PATH/ran\n",
+        "own-phase.d/10-c.sh": "#!/bin/bash\necho c >>$TMP_MOUNT_PATH/ran\n",
+        "own-phase.d/10-data": "no program\n",
+        "extra-data.d/50-call": (
+            '. "$_LIB/common-functions"; . "$_LIB/img-functions"\n'
+            "run_d own-phase\n"
+            "run_in_target 'echo $HOME $PATH >/in-target; : >/dev/null'\n"
+            "m=$TMP_MOUNT_PATH/m; mkdir $m; mount -t tmpfs x $m; unmount_dir $m/..\n"
+            "touch $m/not-lost\n"
+            "OVERWRITE_OLD_IMAGE=0 OUT_IMAGE_PATH=$TMP_BUILD_DIR/made\n"
+            "echo new >$OUT_IMAGE_PATH; echo old >side.img\n"
+            "DIB_CHECKSUM=1 save_image side.img\n"
+            "eval declare -A all=($(get_image_element_array))\n"
+            "echo ${all[caller]} >$TMP_MOUNT_PATH/where\n"
+            "TMP_HOOKS_PATH=$TMP_BUILD_DIR/own; generate_hooks\n"
+            "test -x $TMP_HOOKS_PATH/own-phase.d/9-a; test -f $TMP_HOOKS_PATH/own-phase.d/10-data\n"
+        ),
+    })  # fmt: skip
+    (element / "own-phase.d/10-data").chmod(0o644)
+    image = build(workshop, "caller")
+    assert image.texts["ran"] == "a mark\nb mark\n"
+    assert image.texts["in-target"].startswith("/root /usr/local/sbin:")
+    assert "m/not-lost" in image.members
+    assert (workshop.directory / "side.img").read_text() == "new\n"
+    assert (workshop.directory / "side.img.sha256").read_text().endswith("  side.img\n")
+    assert [path.read_text() for path in workshop.directory.glob("side-*.img")] == ["old\n"]
+    assert image.texts["where"] == f"{workshop.directory}/elements/caller\n"
+
+
+def test_hooks_may_say_sudo_where_there_is_none(workshop: Workshop) -> None:
+    script = (
+        "sudo -E mkdir -p $where/made\nsudo touch $where/made/a\n"
+        "sudo MARK=given sh -c 'echo $MARK $KEPT' | sudo tee $where/made/b\n"
+        "sudo -n -H -u root -- id -u >$where/made/c\nsudo -u '#0' id -u >>$where/made/c\n"
+        "sudo -v; sudo -s 'echo shell' >$where/made/d\n! sudo -l\n"
+    )
+    workshop.element("sudoer", {
+        "extra-data.d/50-host": f"where=$TMP_MOUNT_PATH/host; export KEPT=kept\n{script}",
+        "install.d/50-inside": f"where=/inside; export KEPT=kept\n{script}",
+    })  # fmt: skip
+    image = build(workshop, "sudoer")
+    for side in ("host", "inside"):
+        texts = [image.texts[f"{side}/made/{name}"] for name in "abcd"]
+        assert texts == ["", "given kept\n", "0\n0\n", "shell\n"]
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv")
+def test_sudo_becomes_another_user_on_the_host(workshop: Workshop) -> None:
+    workshop.element("sudoer", {"extra-data.d/50": "sudo -u nobody id -un >$TMP_MOUNT_PATH/who\n"})
+    assert build(workshop, "sudoer").texts["who"] == "nobody\n"
+
+
+def test_host_hooks_may_chroot_into_the_tree(workshop: Workshop) -> None:
+    look = "sudo chroot $TMP_MOUNT_PATH bash -c 'echo x >/dev/null; ls /proc/self/fd >>/seen'\n"
+    late = "find $TMP_MOUNT_PATH -xdev -mindepth 2 -path '*/proc/*' >$TMP_MOUNT_PATH/not-seen\n"
+    phases = ("extra-data", "post-root", "pre-finalise", "cleanup")
+    workshop.element("rooted", {f"{phase}.d/50-look": look + late for phase in phases})
+    image = build(workshop, "rooted")
+    assert image.texts["seen"].split().count("0") == 4
+    assert image.texts["not-seen"] == ""
+    assert not [name for name in image.members if name.startswith(("proc/", "sys/", "dev/"))]
+
+
+def test_the_resolver_that_a_hook_leaves_as_orig_is_the_images(workshop: Workshop) -> None:
+    workshop.element("resolver", {"install.d/50-own": "echo own >/etc/resolv.conf.ORIG\n"})
+    image = build(workshop, "resolver")
+    assert image.texts["etc/resolv.conf"] == "own\n"
+    assert "etc/resolv.conf.ORIG" not in image.members
+
+
+def test_static_bin_and_init_scripts_go_to_their_places(workshop: Workshop) -> None:
+    element = workshop.element("parts", {
+        "element-deps": "install-static\ninstall-bin\ndib-init-system\n",
+        "static/etc/deep/file": "text\n", "static/etc/deep/.dotted": "dot\n",
+        "static/etc/deep/rest~": "left over\n", "static/usr/bin/run": "#!/bin/sh\n",
+        "bin/own-tool": "#!/bin/bash\necho tool >>/ran\n",
+        "init-scripts/systemd/own.service": "[Unit]\n", "init-scripts/sysv/own": "#!/bin/sh\n",
+        "install.d/50-use": 'own-tool; dib-init-system >>/ran\n',
+    })  # fmt: skip
+    (element / "static/etc/deep/link").symlink_to("/nowhere")
+    image = build(workshop, "parts")
+    assert image.texts["etc/deep/file"] == "text\n"
+    assert image.members["etc/deep/link"].linkname == "/nowhere"
+    assert "etc/deep/.dotted" in image.members
+    assert "etc/deep/rest~" not in image.members
+    assert image.mode("usr/bin/run") == 0o755
+    assert image.mode("usr/local/bin/own-tool") == 0o755
+    assert image.mode("usr/lib/systemd/system/own.service") == 0o644
+    assert "etc/init.d/own" not in image.members
+    assert image.texts["ran"] == "tool\nsystemd\n"
+
+
+def test_the_merged_tree_is_read_only_inside(workshop: Workshop) -> None:
+    workshop.element("writer", {"install.d/50-write": "! touch /tmp/in_target.d/x\n"})
+    build(workshop, "writer")
+
+
+def test_older_package_lists_are_installed_and_removed(workshop: Workshop) -> None:
+    element = workshop.element("older", {
+        "element-deps": "package-installs\ninstall-types\n",
+        "pkg-map": json.dumps({"default": {"one": "one-of-tiny"}}),
+    })  # fmt: skip
+    for name, text in {
+        "install.d/package-installs-older": "one # a comment\n\n-only-meanwhile\n",
+        "install.d/older-package-install/package-installs-more": "of-type\n",
+        "install.d/older-source-install/package-installs-more": "of-source\n",
+        "post-install.d/package-installs-older": "late\n",
+    }.items():
+        (element / name).parent.mkdir(parents=True, exist_ok=True)
+        (element / name).write_text(text)
+    image = build(workshop, "older", DIB_INSTALLTYPE_older="package")
+    assert image.texts["installed"].splitlines() == [
+        "of-type one-of-tiny only-meanwhile", "-e only-meanwhile", "late",
+    ]  # fmt: skip
+
+
+def test_install_types_link_hooks_of_the_chosen_way(workshop: Workshop) -> None:
+    files = {"element-deps": "install-types\n"}
+    for kind in ("source", "package", "repo"):
+        for name in ("my-app", "other"):
+            hook = f"#!/bin/bash\necho {name} {kind} >>/ran\n"
+            files[f"install.d/{name}-{kind}-install/50-{name}"] = hook
+    workshop.element("types", files)
+    image = build(workshop, "types", DIB_INSTALLTYPE_my_app="repo")
+    assert image.texts["ran"] == "my-app repo\nother source\n"
+    workshop.element("types", {"install.d/my-app-repo-install/50-my-app": "exit 4\n"})
+    hook = f"{workshop.directory}/elements/types/install.d/my-app-repo-install/50-my-app"
+    text = refused(workshop, "types", DIB_INSTALLTYPE_my_app="repo")
+    assert text.startswith(f"element types: {hook}")
+
+
+SERVICES = "web:\n  tiny: tiny-web\n  default: httpd\nbus:\n  default: dbus\n"
+
+
+def test_svc_map_prints_the_distributions_names(workshop: Workshop) -> None:
+    workshop.element("services", {
+        "element-deps": "svc-map\ndib-init-system\n",
+        "svc-map": SERVICES,
+        "init-scripts/systemd/bus.service": "[Unit]\n",
+        "install.d/50-ask": "svc-map web bus other >/asked\n",
+    })  # fmt: skip
+    image = build(workshop, "services")
+    assert image.texts["asked"] == "tiny-web\nbus\nother\n"
+    assert image.texts["usr/share/svc-map/services"] == "bus: dbus\nweb: tiny-web\n"
+
+
+def test_a_service_of_two_elements_is_refused(workshop: Workshop) -> None:
+    for name in ("one", "two"):
+        workshop.element(name, {"element-deps": "svc-map\n", "svc-map": SERVICES})
+    text = refused(workshop, "one", "two")
+    assert "two/svc-map:1:1: the service 'web' is mapped by another element too" in text
+
+
+def test_python_has_one_name_during_the_build(workshop: Workshop) -> None:
+    look = 'readlink /usr/local/bin/dib-python >>/seen; echo "$DIB_PYTHON_VERSION $DIB_PYTHON'
+    workshop.element("pythons", {
+        "element-deps": "pip-and-virtualenv\n",
+        "root.d/50-python": (
+            "printf '#!/bin/bash\\necho python $* >>/ran\\n' >$TARGET_ROOT/usr/bin/python3\n"
+            "chmod +x $TARGET_ROOT/usr/bin/python3\nmkdir -p $TARGET_ROOT/root/.cache/pip/x\n"
+        ),
+        "install.d/50-look": f'{look} $DIB_PYTHON_PIP, $DIB_PYTHON_VIRTUALENV" >>/seen\n',
+    })  # fmt: skip
+    image = build(workshop, "pythons", "ensure-venv")
+    assert image.texts["seen"] == (
+        "/usr/bin/python3\n3 python3 /usr/bin/python3 -m pip, /usr/bin/python3 -m venv\n"
+    )
+    assert "usr/local/bin/dib-python" not in image.members
+    assert "root/.cache/pip" not in image.members
+    assert image.texts["installed"].splitlines() == [
+        "python3", "git python3-pip python3-venv python3-virtualenv",
+    ]  # fmt: skip
+    assert "ran" not in image.members
+    image = build(workshop, "pythons", DIB_INSTALLTYPE_pip_and_virtualenv="source")
+    assert image.texts["ran"].splitlines() == [
+        "python -m pip install --upgrade --ignore-installed pip virtualenv",
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+def test_a_get_pip_of_the_users_is_run(workshop: Workshop) -> None:
+    script = workshop.directory / "get-pip.py"
+    script.write_text("mine\n")
+    workshop.element("pythons", {
+        "element-deps": "pip-and-virtualenv\n",
+        "root.d/50-python": (
+            "python=$TARGET_ROOT/usr/bin/python3\n"
+            "printf '#!/bin/bash\\necho $* >>/ran; [ ! -f $1 ] || cat $1 >>/ran\\n' >$python\n"
+            "chmod +x $python\n"
+        ),
+    })  # fmt: skip
+    image = build(workshop, "pythons", DIB_INSTALLTYPE_pip_and_virtualenv="source",
+                  DIB_REPOLOCATION_pip_and_virtualenv=f"file://{script}")  # fmt: skip
+    assert image.texts["ran"].startswith("/tmp/get-pip.py --upgrade --force-reinstall\nmine\n")
+
+
+def test_pip_uses_the_mirrors_while_the_image_is_built(workshop: Workshop) -> None:
+    cache = workshop.directory / ".cache/image-create"
+    for name in ("pypi/mirror", "pip"):
+        (cache / name).mkdir(parents=True)
+        (cache / name / "kept").touch()
+    workshop.element("pips", {
+        "element-deps": "pypi\npip-cache\n",
+        "root.d/50": "mkdir -p $TARGET_ROOT/root/.pip; echo own >$TARGET_ROOT/root/.pip/pip.conf\n",
+        "install.d/50-look": (
+            "cat /root/.pip/pip.conf >/seen; ls /tmp/pypi /tmp/pip >/mounted\n"
+            "touch $PIP_CACHE_DIR/new\n"
+        ),
+    })  # fmt: skip
+    mirrors = {"DIB_PYPI_MIRROR_URL": "http://one.example:8080/pypi",
+               "DIB_PYPI_MIRROR_URL_1": "https://me:secret@two.example/pypi"}  # fmt: skip
+    image = build(workshop, "pips", DIB_PIP_RETRIES="0", **mirrors)
+    assert image.texts["seen"] == (
+        "[global]\nretries = 0\ntrusted-host =\n    one.example\n    two.example\n"
+        "extra-index-url =\n    http://one.example:8080/pypi\n    https://me:secret@two.example/pypi\n"
+    )
+    assert image.texts["root/.pip/pip.conf"] == "own\n"
+    assert image.texts["mounted"].split().count("kept") == 2
+    assert (cache / "pip/new").exists()
+    image = build(workshop, "pips", "--offline")
+    assert image.texts["seen"] == "[global]\nindex-url = file:///tmp/pypi\n"
+
+
+def test_kernel_parameters_are_written_once_and_alike(workshop: Workshop) -> None:
+    workshop.element("parameters", {
+        "element-deps": "sysctl\n",
+        "install.d/50-set": (
+            "sysctl-set-value net.ipv4.ip_forward 1 'for routing'\n"
+            "sysctl-set-value net.ipv4.ip_forward 1\nsysctl-set-value vm.no_such 2\n"
+            "sysctl-write-value kernel.panic 10\n! sysctl-set-value kernel.panic 20\n"
+            "! sysctl-set-value kernel.panic\n"
+        ),
+    })  # fmt: skip
+    image = build(workshop, "parameters")
+    forward = image.texts["etc/sysctl.d/net.ipv4.ip_forward.conf"]
+    assert forward == "# for routing\nnet.ipv4.ip_forward = 1\n"
+    assert image.texts["etc/sysctl.d/vm.no_such.conf"] == "vm.no_such = 2\n"
+    assert image.texts["etc/sysctl.d/kernel.panic.conf"] == "kernel.panic = 10\n"
+    assert "the build host's kernel does not know vm.no_such" in image.log
+    assert "kernel.panic is to be 20, but is set otherwise: kernel.panic = 10" in image.log
+
+
+APT = ("apt-sources", "apt-conf", "apt-preferences", "local-config")
+
+
+def test_apt_gets_the_builders_files(workshop: Workshop) -> None:
+    files = {name: workshop.directory / name for name in ("sources", "conf", "manifest")}
+    files["sources"].write_text("deb mirror suite main\n")
+    files["conf"].write_text("APT::Get::Assume-Yes;\n")
+    packages = [{"package": "a", "version": "1:2.0-1"}, {"package": "b", "version": "3"}]
+    files["manifest"].write_text(json.dumps({"packages": packages}))
+    ssh = workshop.directory / ".ssh"
+    ssh.mkdir()
+    (ssh / "authorized_keys").write_text("ssh-ed25519 AAAA me\n")
+    workshop.element(
+        "apt",
+        {
+            "root.d/50": (
+                "d=$TARGET_ROOT/etc/apt/sources.list.d\nmkdir -p $d\ntouch $d/debian.sources\n"
+            )
+        },
+    )
+    image = build(
+        workshop, "apt", *APT,
+        DIB_APT_SOURCES=str(files["sources"]), DIB_APT_CONF=str(files["conf"]),
+        DIB_DPKG_MANIFEST=str(files["manifest"]),
+        http_proxy="http://proxy.example:3128", no_proxy="localhost, mirror.example",
+    )  # fmt: skip
+    assert image.texts["etc/apt/sources.list"] == "deb mirror suite main\n"
+    assert "etc/apt/sources.list.d/debian.sources" not in image.members
+    assert image.texts["etc/apt/apt.conf"] == "APT::Get::Assume-Yes;\n"
+    assert image.texts["etc/apt/preferences"] == (
+        "Package: a\nPin: version 1:2.0-1\nPin-Priority: 1001\n\n"
+        "Package: b\nPin: version 3\nPin-Priority: 1001\n\n"
+    )
+    proxy = image.texts["etc/apt/apt.conf.d/02-use-http-proxy"]
+    assert proxy == 'Acquire::http::Proxy "http://proxy.example:3128";\n'
+    direct = image.texts["etc/apt/apt.conf.d/02-no-proxy"].splitlines()
+    assert direct[1] == 'Acquire::http::Proxy::mirror.example "DIRECT";'
+    assert image.texts["root/.ssh/authorized_keys"] == "ssh-ed25519 AAAA me\n"
+    assert image.mode("root/.ssh/authorized_keys") == 0o600
+
+
+def test_without_variables_apt_stays_as_it_is(workshop: Workshop) -> None:
+    image = build(workshop, *APT)
+    assert not [name for name in image.members if name.startswith("etc/apt/")]
+    assert "DIB_APT_SOURCES is not set" in image.log
+
+
+@pytest.mark.parametrize(
+    ("element", "variables"),
+    [
+        ("apt-sources", {"DIB_APT_SOURCES": "/no/such"}),
+        ("apt-conf", {"DIB_APT_CONF": "/no/such"}),
+        ("apt-preferences", {"DIB_DPKG_MANIFEST": "/no/such"}),
+    ],
+)
+def test_a_file_that_is_not_there_is_named(
+    workshop: Workshop, element: str, variables: Mapping[str, str]
+) -> None:
+    text = refused(workshop, element, **variables)
+    assert "'/no/such'" in text
+    assert next(iter(variables)) in text
+    assert "hint: " in text
+
+
+def test_the_newest_kernel_is_selected_on_both_sides(workshop: Workshop) -> None:
+    kernels = "".join(f"touch $TARGET_ROOT/boot/{name}\n" for name in (
+        "vmlinuz-6.1.0-9-amd64", "initrd.img-6.1.0-9-amd64",
+        "vmlinuz-6.1.0-10-amd64", "initrd.img-6.1.0-10-amd64", "config-6.1.0-10-amd64",
+    ))  # fmt: skip
+    workshop.element("kernels", {
+        "element-deps": "select-boot-kernel-initrd\n",
+        "root.d/50-kernels": f"{kernels}touch $TARGET_ROOT/etc/debian_version\n",
+        "install.d/50-inside": "select-boot-kernel-initrd >/chosen\n",
+        "cleanup.d/50-host": (
+            '. "$_LIB/img-functions"; select_boot_kernel_initrd $TARGET_ROOT\n'
+            'echo "${BOOTDIR#$TARGET_ROOT} $KERNEL $RAMDISK" >>$TARGET_ROOT/chosen\n'
+        ),
+    })  # fmt: skip
+    image = build(workshop, "kernels")
+    newest = ("vmlinuz-6.1.0-10-amd64", "initrd.img-6.1.0-10-amd64")
+    assert image.texts["chosen"] == f"{':'.join(newest)}\n/boot {' '.join(newest)}\n"
+    assert "usr/lib/diskimage-builder" not in image.members
+    image = build(workshop, "kernels", DIB_BAREMETAL_KERNEL_PATTERN="vmlinuz-*-9-*",
+                  DIB_BAREMETAL_INITRD_PATTERN="initrd*-9-*")  # fmt: skip
+    assert image.texts["chosen"].startswith("vmlinuz-6.1.0-9-amd64:initrd.img-6.1.0-9-amd64\n")
+
+
+def test_a_tree_without_a_kernel_is_said(workshop: Workshop) -> None:
+    workshop.element("kernels", {
+        "element-deps": "select-boot-kernel-initrd\n",
+        "root.d/50-kernels": "touch $TARGET_ROOT/etc/debian_version\n",
+        "install.d/50-inside": "select-boot-kernel-initrd\n",
+    })  # fmt: skip
+    assert "/boot has no kernel (hint: install a kernel package)" in refused(workshop, "kernels")
+
+
+def test_manifests_have_the_elements_and_the_arguments(workshop: Workshop) -> None:
+    variables = {"DIB_SOME_TOKEN": "not for eyes", "DIB_MARK": "yes"}
+    image = build(workshop, "element-manifest", **variables)
+    kept = workshop.directory / "out.d/dib-manifests"
+    elements = (kept / "dib-element-manifest").read_text().split()
+    assert {"tiny", "packages", "element-manifest", "manifests"} <= set(elements)
+    assert 'DIB_MARK="yes"' in (kept / "dib_environment").read_text()
+    assert "not for eyes" not in (kept / "dib_environment").read_text()
+    assert "element-manifest" in (kept / "dib_arguments").read_text()
+    assert image.mode("etc/dib-manifests/dib-element-manifest") == 0o600

@@ -1,0 +1,93 @@
+"""The store of outputs: links to files, and what they looked like."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from imagebuilder.cache.model import Limits
+from imagebuilder.cache.outputs import OutputStore, is_equal, is_same
+from imagebuilder.sizes import Size
+
+KEY, OTHER = "a" * 64, "b" * 64
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> OutputStore:
+    return OutputStore(tmp_path / "outputs")
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "image"
+    path.write_bytes(b"content" * 1000)
+    return path
+
+
+def test_what_was_kept_is_found(store: OutputStore, image: Path) -> None:
+    store.keep(KEY, [image], {"dir/file": b"\xff"})
+    found = store.find(KEY)
+    assert found is not None
+    assert found.beside == {"dir/file": b"\xff"}
+    assert is_same(found.files[0], image)
+    assert is_same(found.files[0], store.link(KEY, 0))
+
+
+def test_a_file_whose_names_changed_is_equal_but_not_the_same(
+    store: OutputStore, image: Path
+) -> None:
+    store.keep(KEY, [image], {})
+    (file,) = store.find(KEY).files  # type: ignore[union-attr] - a missing one fails here too
+    image.unlink()
+    assert not is_same(file, store.link(KEY, 0))
+    assert is_equal(file, store.link(KEY, 0))
+
+
+def test_a_file_that_was_written_to_is_neither(store: OutputStore, image: Path) -> None:
+    store.keep(KEY, [image], {})
+    (file,) = store.find(KEY).files  # type: ignore[union-attr] - a missing one fails here too
+    times = image.stat()
+    with image.open("r+b") as opened:
+        opened.write(b"C")
+    os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert not is_same(file, image)
+    assert not is_equal(file, image)
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b'{"files": 3}', b"\0"])
+def test_a_damaged_record_is_a_miss(store: OutputStore, image: Path, text: bytes) -> None:
+    store.keep(KEY, [image], {})
+    (store.root / f"{KEY}.json").write_bytes(text)
+    assert store.find(KEY) is None
+
+
+def test_nothing_is_known_of_an_empty_store(store: OutputStore) -> None:
+    assert store.find(KEY) is None
+    assert store.entries() == {}
+
+
+def test_what_is_too_old_or_too_much_goes_oldest_first(store: OutputStore, image: Path) -> None:
+    store.keep(KEY, [image], {})
+    store.keep(OTHER, [image], {})
+    os.utime(store.root / f"{KEY}.json", (1000, 1000))
+    os.utime(store.root / f"{OTHER}.json", (2000, 2000))
+    sizes = store.entries()
+    assert list(sizes) == [KEY, OTHER]
+    kept = Limits(max_size=sizes[OTHER], max_age=None)
+    assert store.prune(kept, now=2000.0) == (KEY,)
+    assert store.prune(Limits(max_size=None, max_age=timedelta(days=1)), now=2000.0 + 90000) == (
+        OTHER,
+    )
+    assert list(store.root.iterdir()) == []
+    assert image.is_file()
+
+
+def test_a_store_that_cannot_be_written_to_keeps_nothing(tmp_path: Path, image: Path) -> None:
+    (tmp_path / "file").touch()
+    store = OutputStore(tmp_path / "file/outputs")
+    store.keep(KEY, [image], {})
+    assert store.find(KEY) is None
+    assert store.prune(Limits(max_size=Size(0)), now=0.0) == ()
