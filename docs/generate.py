@@ -25,7 +25,8 @@ import texts
 from markdown import code, page, table
 
 from imagebuilder import options, registry, tools
-from imagebuilder.cli import verbs
+from imagebuilder.batch.load import KEYS, SCHEMA
+from imagebuilder.cli import images, verbs
 from imagebuilder.disk import gpt
 from imagebuilder.disk.entry import LISTS, PLUGINS
 from imagebuilder.element import pkgmap
@@ -64,6 +65,7 @@ def pages() -> Mapping[str, str]:
         "block-device.md": block_device_page(),
         "element-yaml.md": element_yaml_page(),
         "package-installs.md": package_installs_page(),
+        "images.md": images_page(),
         **element_pages.pages(ROOT / "elements"),
     }
 
@@ -98,8 +100,9 @@ def verbs_page() -> str:
         parts += [f"## {name}", f"{text.capitalize()}."]
         if name in verbs.TAKES_BUILD_OPTIONS:
             parts.append("It takes all [options of a build](options.md) and the names of elements.")
-        if name != "build":
-            parts += _explained(name)
+        if name == "build":
+            parts.append(texts.OF_FILES)
+        parts += _explained(name)
     return page("The verbs of imagebuilder", table(("verb", "what it does"), summary), *parts)
 
 
@@ -210,6 +213,20 @@ def package_installs_page() -> str:
     )
 
 
+def images_page() -> str:
+    """Files of images, by their schema."""
+    flags = {key: code(flag) for key, flag, _ in KEYS}
+    rows = [
+        (code(name), _values(value, {}), flags.get(name, ""), value["description"])
+        for name, value in _schema(SCHEMA)["items"]["properties"].items()
+    ]
+    return page(
+        "Files of images",
+        texts.IMAGES,
+        table(("key", "values", "option", "meaning"), rows),
+    )
+
+
 def _flags(option: options.Option) -> list[str]:
     return [f"-{option.short}"] * bool(option.short) + [f"--{option.long}"] * bool(option.long)
 
@@ -217,7 +234,10 @@ def _flags(option: options.Option) -> list[str]:
 def _explained(verb: str) -> list[str]:
     """The table of a verb's arguments; of one with actions, a table for each of them."""
     parser = argparse.ArgumentParser(add_help=False)
-    importlib.import_module(f"imagebuilder.cli.{verb}").add_arguments(parser)
+    if verb == "build":
+        images.add_arguments(parser, jobs=0)
+    else:
+        importlib.import_module(f"imagebuilder.cli.{verb}").add_arguments(parser)
     plain = [a for a in parser._actions if not isinstance(a, argparse._SubParsersAction)]
     parts = [_table(plain)] if plain else []
     for group in parser._actions:

@@ -28,19 +28,20 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run; its `env` is added to `BASE_ENVIRONMENT`, never to ours."""
+    """What to run; its `env` is added to `base`, never to our environment."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     stdin: bytes = b""
     cwd: Path | None = None
+    base: Mapping[str, str] = field(default_factory=lambda: BASE_ENVIRONMENT)
 
     def __str__(self) -> str:
         return shlex.join(self.argv)
 
     def environment(self) -> dict[str, str]:
         """The whole environment that the program gets."""
-        return BASE_ENVIRONMENT | dict(self.env)
+        return dict(self.base) | dict(self.env)
 
 
 @dataclass(frozen=True, slots=True)

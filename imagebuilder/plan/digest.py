@@ -45,6 +45,11 @@ COMMON = re.compile(
     r"|IMAGEBUILDER_(PARTITION_TABLE|ROOT_FSTYPE|ROOT_UUID)|EFI_BOOT_DIR|DEBIAN_FRONTEND"
     r"|DIB_MANIFEST_IMAGE_DIR|DIB_PYTHON\w*|DIB_SKIP_\w+|INITRD"
 )
+# What elements say to the program: whose is in the merged tree changes with the last element.
+ABOUT = (
+    "element.yaml", "element-deps", "element-provides", "package-installs.yaml",
+    "package-installs.json", "pkg-map",
+)  # fmt: skip
 OUTWARD = ("finalise", "cleanup")  # steps that know what the image is called
 
 
@@ -187,7 +192,8 @@ def _file_inputs(
         if name.startswith(own):
             yield f"hook {name}", digest
         elif name.startswith("environment.d/") or not (
-            name.startswith(others) or (only_own and id(files.owners[name]) not in taking_part)
+            name.startswith(others)
+            or (only_own and (name in ABOUT or id(files.owners[name]) not in taking_part))
         ):
             yield f"file {name}", digest
 

@@ -30,6 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = (  # a module may import its own package an
     frozenset({"hooks", "filesystems", "boot", "formats", "machine", "publish", "report"})
     | {"initrd", "iso", "squashfs"},
     frozenset({"build", "remaster"}),
+    frozenset({"batch"}),
     frozenset({"cli"}),
 )
 DECIDING = frozenset({"options", "element", "disk", "plan"}).union(*LAYERS[:2])
