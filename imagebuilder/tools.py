@@ -286,7 +286,6 @@ TOOLS = (
     for_tests("bzip2", "initrds", named("bzip2")),
     for_tests("lsinitramfs", "initrds", {DEBIAN: "initramfs-tools-core"}, version=()),
     for_tests("shellcheck", "hooks", named("shellcheck", "ShellCheck")),
-    for_tests("git", "the tree", named("git")),
     for_tests("gpg", "signatures", named("gpg", "gnupg2", "gpg2")),
     for_tests("xz", "archives", named("xz-utils", "xz")),
     for_tests("sgdisk", "partition tables", named("gdisk", "gdisk", "gptfdisk")),

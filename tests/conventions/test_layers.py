@@ -11,14 +11,13 @@ import imagebuilder
 PACKAGE = Path(imagebuilder.__file__).parent
 
 LAYERS: tuple[frozenset[str], ...] = (  # a module may import its own package and any line above
-    frozenset({"errors"}),
+    frozenset({"errors", "tool"}),
     frozenset({
         "events",
         "sizes",
         "paths",
         "schema",
         "registry",
-        "tool",
         "tools",
         "magic",
         "patching",
