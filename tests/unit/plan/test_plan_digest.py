@@ -103,3 +103,10 @@ def test_ids_do_not_depend_on_the_hash_seed(elements: Path) -> None:
         for seed in ("1", "2", "3")
     }  # fmt: skip
     assert len(said) == 1
+
+
+def test_the_map_of_every_element_counts(elements: Path) -> None:
+    (elements / "os/pkg-map").write_text('{"default": {"a": "b"}}')
+    (elements / "app/pkg-map").write_text('{"default": {"c": "d"}}')
+    for name in ("os/pkg-map", "app/pkg-map"):
+        assert "install" in changed(elements, name, '{"default": {"a": "e"}}')
