@@ -28,6 +28,11 @@ VARIABLES = (
     ("IMAGEBUILDER_CACHE_MAX_SIZE", "how much of trees and downloads the cache keeps (default: "
      "20GiB)"),
     ("IMAGEBUILDER_CACHE_MAX_AGE", "days without use that the cache keeps anything (default: 30)"),
+    ("IMAGEBUILDER_MEMORY", "how much memory the build may count on, like 4GiB (default: what is "
+     "available)"),
+    ("IMAGEBUILDER_SHARED_PACKAGES", "packages, with spaces between: no others [join the "
+     "bootstrap](../design/early-packages.md), so that images can [share a root "
+     "tree](../howto/build-several-images.md)"),
     ("TMPDIR, TMP_DIR", "where the scratch directory is made, the first of them that is set "
      "(default: `/tmp`)"),
     ("DIB_QUIET", "not `0`: nothing on standard output (default: `1` with `--logfile`, else `0`)"),
@@ -69,6 +74,21 @@ ELEMENT_YAML = """\
 What an element says about itself. The file is optional, and so is everything in it; a key that
 is not here is an error. The values of declared variables are checked before a build begins, and
 shown by `imagebuilder elements NAME`."""
+
+OF_FILES = """\
+With [files of images](images.md) instead of names it builds all images that they describe. Options
+are for all of them then, and those of an image win. It also takes:"""
+
+IMAGES = """\
+What `diskimage-builder FILE...` and `imagebuilder build FILE...` read: YAML, or JSON. A file is a
+list of mappings, each of which describes an image, or goes on describing one: entries with the same
+`imagename` are one image, in one file or in several, and an entry without it is about the image of
+the entry before (at first, the image called `image`). Where entries meet, lists grow, mappings take
+what is new, and any other value is replaced. A key that is not here is an error.
+
+Each image is what `disk-image-create` makes with the options of its keys, in the order of the
+table, and `environment` added to the caller's. How to use it:
+[build several images](../howto/build-several-images.md)."""
 
 PACKAGE_INSTALLS = """\
 The packages that an element wants: a mapping of package names, each to nothing, to the

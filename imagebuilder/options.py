@@ -105,6 +105,9 @@ GRAIN = 64 * UNITS["KiB"]  # what a decimal number of GiB is rounded up to
 ON = ("1", "true", "yes", "on")
 JOURNAL = Size(64 * UNITS["MiB"])
 LEAST_TMPFS = Size(2 * UNITS["GiB"])
+SHARED_PACKAGES = "IMAGEBUILDER_SHARED_PACKAGES"
+MEMORY = "IMAGEBUILDER_MEMORY"
+FROM_BATCH = (SHARED_PACKAGES, MEMORY)  # for the builder alone: hooks do not see them
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -177,6 +180,19 @@ def parse(
         words=tuple(words),
         environment=dict(environment),
     )
+
+
+def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The options of a command line, each with its argument, and the names; raise ConfigError."""
+    given, names = _getopt(words)
+    return [word for flag, argument in given for word in _as_words(flag, argument)], names
+
+
+def _as_words(flag: str, argument: str) -> tuple[str, ...]:
+    option = _by_flag(flag)
+    if option.kind is Kind.CHOICES:
+        return (f"{flag}={argument}" if argument else flag,)
+    return (flag, argument) if option.metavar else (flag,)
 
 
 def host_arch() -> str:

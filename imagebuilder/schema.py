@@ -160,6 +160,14 @@ def check(document: Document, schema: str) -> Any:
     raise ConfigError(what, where=document.place(error.absolute_path), hint=hint)
 
 
+def descriptions(schema: str, *path: str) -> Mapping[str, str]:
+    """What a schema says about each key of the mapping at `path` in it, like `properties`."""
+    part: Any = _read(schema)
+    for key in path:
+        part = part[key]
+    return {name: value["description"] for name, value in part.items()}
+
+
 def _check_keys(document: Document, value: Any, path: tuple[str | int, ...]) -> None:
     """Refuse the keys that YAML does not read as text, like `on` or `3.10`."""
     pairs = value.items() if isinstance(value, dict) else enumerate(_list(value))
@@ -179,8 +187,11 @@ def _list(value: Any) -> list[Any]:
 def _validator(schema: str) -> Validator:
     from jsonschema import Draft202012Validator
 
-    text = importlib.resources.files("imagebuilder").joinpath(schema).read_text()
-    return Draft202012Validator(json.loads(text))
+    return Draft202012Validator(_read(schema))
+
+
+def _read(schema: str) -> Any:
+    return json.loads(importlib.resources.files("imagebuilder").joinpath(schema).read_text())
 
 
 def _explain(error: ValidationError) -> tuple[str, str]:

@@ -6,7 +6,7 @@ A layer can be kept once the one below it is, so they are committed in their ord
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,9 +69,11 @@ class Keeper:
             self.say(reason)
         self.broken = True
 
-    def poll(self) -> None:
-        """Commit what has been copied by now."""
-        while self.waiting and self.waiting[0].copying.poll() is not None:
+    def poll(self, steps: Collection[str]) -> None:
+        """Commit what has been copied by now of these steps, so that other builds need not wait."""
+        while self.waiting and self.waiting[0].step.phase in steps:
+            if self.waiting[0].copying.poll() is None:
+                return
             self._commit(self.waiting.popleft())
 
     def finish(self) -> None:

@@ -22,7 +22,7 @@ from imagebuilder.build.prepare import look_outside
 from imagebuilder.cache.model import Layer
 from imagebuilder.cache.store import Store
 from imagebuilder.element.model import PHASES, Phase
-from imagebuilder.events import Finished, Listener, Said, Started, Step, ignore
+from imagebuilder.events import Event, Finished, Listener, Said, Started, Step, ignore
 from imagebuilder.hooks.phase import Outside
 from imagebuilder.hooks.place import Place
 from imagebuilder.options import cache_directory
@@ -33,6 +33,7 @@ from imagebuilder.sandbox import kernel
 
 LAYERS = "layers"
 EXTRA = "extra-data"
+SETTLED = ("root", EXTRA)  # steps that nothing can be found wrong with any more
 ON_DISK = ("pre-finalise", "finalise", "cleanup")  # steps that see the disk where it is attached
 REACHES_OUT = ("pre-install", "install", "post-install")  # package managers run in them
 
@@ -41,13 +42,15 @@ REACHES_OUT = ("pre-install", "install", "post-install")  # package managers run
 class Making:
     """What it takes to make a tree: `run` runs a phase, and what the core does after it.
 
+    It tells the listener that it is given what happens meanwhile.
+
     `lasting` is closed when nothing of the build is needed any more.
     """
 
     plan: Plan
     place: Place
     listen: Listener
-    run: Callable[[Phase], None]
+    run: Callable[[Phase, Listener], None]
     lasting: ExitStack
 
     @property
@@ -149,7 +152,7 @@ def _make_root(tree: Tree) -> None:
             if tree.again and (layers := tree.store.chain(step.id)):
                 _adopt(tree, 0, step.id, layers)
                 return
-        making.run(PHASES[0])
+        making.run(PHASES[0], making.listen)
         tree.next, tree.id = 1, step.id
         if kernel.mounts_below(place.tree):
             tree.pile.flat = True
@@ -206,7 +209,7 @@ def _take(tree: Tree) -> None:
             if step.name != EXTRA and _resume(tree):  # another build has made it meanwhile
                 return
         for phase in step.phases:
-            tree.making.run(phase)
+            tree.making.run(phase, _attentive(tree))
         tree.next += 1
         frozen = tree.pile.freeze(tree.making.plan.epoch)
         if frozen is None:
@@ -218,6 +221,16 @@ def _take(tree: Tree) -> None:
         tree.id = planned.id
         if not _is_there(tree, planned):
             tree.keeper.keep(planned, frozen, claim)
+
+
+def _attentive(tree: Tree) -> Listener:
+    """A listener that uses the time to keep layers that have been copied."""
+
+    def listen(event: Event) -> None:
+        tree.making.listen(event)
+        tree.keeper.poll(SETTLED)
+
+    return listen
 
 
 def _by_content(tree: Tree, step: StepInputs, before: str, frozen: Path) -> StepId:

@@ -20,14 +20,19 @@ from imagebuilder.sandbox.isolate import isolate
 
 def plan(request: Request) -> tuple[Plan, Outside]:
     """What a build would do; nothing is done, but `environment.d` and `fingerprint.d` are run."""
-    draft = make.draft(request)
+    return look_ahead(make.draft(request), outside=not request.no_cache)
+
+
+def look_ahead(draft: Draft, *, outside: bool = True) -> tuple[Plan, Outside]:
+    """The plan for a draft, and what its elements take from `outside` if that is asked for."""
     with tempfile.TemporaryDirectory() as directory:
         place = Place(scratch=Path(directory))
         place.make()
         isolate()
         planned = settle(draft, place, ignore)
-        if request.no_cache:
+        if not outside:
             return planned, Outside(digests={})
+        request = draft.request
         with downloads.lent(request, place, ignore) if request.offline else nullcontext():
             return planned, look_outside(planned, place, ignore)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from imagebuilder.errors import ConfigError
 from imagebuilder.hooks.place import Place
-from imagebuilder.options import Request
+from imagebuilder.options import MEMORY, Request
 from imagebuilder.sandbox import kernel, loops
 from imagebuilder.sandbox.isolate import detach_below
 from imagebuilder.sizes import UNITS, Size
@@ -29,13 +29,12 @@ SHARE_OF_MEMORY = 0.8
 @contextmanager
 def scratch(request: Request) -> Generator[Place, None, None]:
     """A place to build in; needs the builder's own mount namespace."""
-    base = _base(request)
+    base = base_of(request)
     sweep(base)
-    directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base)).resolve()
-    lock = _lock(directory / LOCK)
+    directory, lock = _directory(base)
     try:
         if in_memory(request):
-            _mount_tmpfs(directory)
+            _mount_tmpfs(directory, int(memory_for(request) * SHARE_OF_MEMORY))
         directory.chmod(0o755)
         place = Place(scratch=directory)
         place.make()
@@ -48,7 +47,14 @@ def scratch(request: Request) -> Generator[Place, None, None]:
 
 def in_memory(request: Request) -> bool:
     """Whether there is memory enough to build in."""
-    return not request.no_tmpfs and available_memory() >= 2 * request.min_tmpfs
+    return not request.no_tmpfs and memory_for(request) >= 2 * request.min_tmpfs
+
+
+def memory_for(request: Request) -> Size:
+    """The memory that a build may take: what is available, and no more than it was allotted."""
+    allotted = request.environment.get(MEMORY)
+    available = available_memory()
+    return min(available, Size.parse(allotted, where=MEMORY)) if allotted else available
 
 
 def available_memory() -> Size:
@@ -69,16 +75,37 @@ def sweep(base: Path) -> None:
             os.close(lock)
 
 
-def _mount_tmpfs(directory: Path) -> None:
+def _directory(base: Path) -> tuple[Path, int]:
+    """A new directory, and the lock that keeps other builders from removing it."""
+    while True:
+        directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base)).resolve()
+        try:
+            lock = _lock(directory / LOCK)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # another builder took it for a dead one's before it was locked
+        if _is_at(lock, directory / LOCK):
+            return directory, lock
+        os.close(lock)
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _mount_tmpfs(directory: Path, size: int) -> None:
     """With huge pages where the kernel has them: large images are then written twice as fast."""
-    options = f"mode=755,size={int(available_memory() * SHARE_OF_MEMORY)}"
+    options = f"mode=755,size={size}"
     try:
         kernel.mount("tmpfs", directory, "tmpfs", options=f"{options},huge=within_size")
     except OSError:
         kernel.mount("tmpfs", directory, "tmpfs", options=options)
 
 
-def _base(request: Request) -> Path:
+def base_of(request: Request) -> Path:
+    """Where scratch directories are made; raise ConfigError if they cannot be."""
     environment = request.environment
     base = Path(environment.get("TMPDIR") or environment.get("TMP_DIR") or tempfile.gettempdir())
     if not base.is_dir() or not os.access(base, os.W_OK | os.X_OK):

@@ -103,7 +103,7 @@ def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> l
         "block-device": lambda: _write_fstab(plan, place.tree),
     }
 
-    def run_one(phase: Phase) -> None:
+    def run_one(phase: Phase, listen: Listener) -> None:
         run_phase(_work(plan, place, phase, listen))
         downloads.collect(plan.request, place, listen)
         after.get(phase.name, lambda: None)()
@@ -137,7 +137,7 @@ def _on_the_disk(pouring: Pouring, making: layers.Making) -> Attached:
     """Run the phases from post-root to finalise, with the disk in the tree's place at last."""
     phases = {phase.name: phase for phase in PHASES}
     for name in ("post-root", "block-device"):
-        making.run(phases[name])
+        making.run(phases[name], making.listen)
     disk = making.lasting.enter_context(attach(pouring))
     for name in ("pre-finalise", "finalise"):
         run_phase(_work(pouring.plan, pouring.place, phases[name], pouring.listen, disk))

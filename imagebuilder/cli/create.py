@@ -20,11 +20,11 @@ def main(words: Sequence[str], program: str = PROGRAM) -> int:
     return guarded(lambda: create(words, program), status=_status)
 
 
-def create(words: Sequence[str], program: str) -> int:
+def create(words: Sequence[str], program: str, more_help: str = "") -> int:
     """Parse, build, report; raise BuildError if that cannot be done."""
     request = parse(words, os.environ, ramdisk=program == RAMDISK_PROGRAM)
     if request.help or request.version:
-        print(usage(program) if request.help else __version__)
+        print(usage(program) + more_help if request.help else __version__)
         return 0
     return build(request)
 

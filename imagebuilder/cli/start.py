@@ -32,6 +32,13 @@ def imagebuilder() -> None:
     sys.exit(main(sys.argv[1:]))
 
 
+def diskimage_builder() -> None:
+    """The program `diskimage-builder`."""
+    from imagebuilder.cli.images import main
+
+    sys.exit(main(sys.argv[1:]))
+
+
 def dib_block_device() -> None:
     """The program `dib-block-device`."""
     from imagebuilder.cli.block_device import main

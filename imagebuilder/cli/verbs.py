@@ -11,13 +11,21 @@ from imagebuilder import __version__
 from imagebuilder.cli.guard import guarded
 
 VERBS = {
-    "build": "build an image from elements; takes the options of disk-image-create",
+    "build": "build an image from elements, or the images that files describe",
     "plan": "show what a build would do",
     "elements": "list, search and show elements",
     "doctor": "show which host tools are needed and which are missing",
     "cache": "list, measure, check and prune what builds have kept",
     "boot": "start an image in qemu and wait for what it should say",
+    "initrd": "look into an initrd and change it, without unpacking it",
+    "iso": "look into an installer's ISO image, and copy it with changes",
+    "squashfs": "look into a squashfs image, and copy it with changes",
 }
+OR_FILES = """
+
+or: imagebuilder build [-j N] [--dry-run] [--stop-on-failure] [OPTION]... FILE.yaml...
+
+Builds the images that files describe, N at once; 'diskimage-builder --help' lists their keys."""
 TAKES_BUILD_OPTIONS = ("build", "plan")
 
 
@@ -29,9 +37,14 @@ def main(words: Sequence[str]) -> int:
 
 
 def _build(words: Sequence[str]) -> int:
+    if any(word.endswith((".yaml", ".yml")) for word in words):
+        from imagebuilder.cli import images
+
+        if several := images.from_words(words):
+            return images.build(*several)
     from imagebuilder.cli.create import create
 
-    return create(words, "imagebuilder build")
+    return create(words, "imagebuilder build", OR_FILES)
 
 
 def _dispatch(words: Sequence[str]) -> int:

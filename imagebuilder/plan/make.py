@@ -14,7 +14,7 @@ from imagebuilder.element import environment as element_environment
 from imagebuilder.element import load, merge, packages, resolve
 from imagebuilder.element.model import PHASES, Element, HooksTree
 from imagebuilder.errors import ConfigError, nearest
-from imagebuilder.options import Request, cache_directory
+from imagebuilder.options import FROM_BATCH, SHARED_PACKAGES, Request, cache_directory
 from imagebuilder.plan import attached
 from imagebuilder.plan.model import Draft, Plan, PlannedOutput
 from imagebuilder.sizes import UNITS
@@ -81,7 +81,7 @@ def finish(draft: Draft, environment: Mapping[str, str]) -> Plan:
         draft=draft,
         environment=environment,
         packages=changes,
-        early=packages.early(draft.elements, draft.tree, changes),
+        early=_shared(packages.early(draft.elements, draft.tree, changes), request),
         boot_loaders=tuple(e.name for e in draft.elements if e.name in plugins),
         outputs=tuple(
             PlannedOutput(format=name, path=Path(f"{request.output_name}.{name}"))
@@ -91,6 +91,12 @@ def finish(draft: Draft, environment: Mapping[str, str]) -> Plan:
         epoch=int(draft.variables["SOURCE_DATE_EPOCH"]),
         warnings=(*draft.warnings, *packages.warnings(draft.elements)),
     )
+
+
+def _shared(early: tuple[str, ...], request: Request) -> tuple[str, ...]:
+    """Those of the early packages that all images have which are to share a root tree."""
+    names = request.environment.get(SHARED_PACKAGES, "").split()
+    return tuple(name for name in early if name in names) if names else early
 
 
 def _types(request: Request, elements: tuple[Element, ...]) -> tuple[str, ...]:
@@ -168,7 +174,9 @@ def _variables(
     boot = next((fs.label for fs in disk.mounted if fs.mount_point == "/boot"), "")
     tables = [partitioning.label.value for partitioning in disk.partitionings]
     return element_environment.defaults(elements) | {
-        key: value for key, value in given.items() if value or key not in _declared(elements)
+        key: value
+        for key, value in given.items()
+        if key not in FROM_BATCH and (value or key not in _declared(elements))
     } | {
         "ARCH": request.arch,
         "DIB_ARGS": " ".join(word for word in request.words if not INWARD_WORD.fullmatch(word)),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from imagebuilder import options
-from imagebuilder.cli import verbs
+from imagebuilder.cli import images, verbs
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -108,5 +108,7 @@ def test_commands_in_code_parse(page: str, command: str) -> None:
         words = rest
         if parsed.verb not in verbs.TAKES_BUILD_OPTIONS:
             return
+        if parsed.verb == "build" and (files := images.from_words(words)):
+            words = [*files[1], "element"]
     request = options.parse(words, {})
     assert request.elements or request.help or request.version

@@ -1,0 +1,1 @@
+"""Several images from one file: planned together, then built as programs of their own."""
