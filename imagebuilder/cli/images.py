@@ -14,6 +14,7 @@ from imagebuilder.batch.load import SCHEMA, Image, load
 from imagebuilder.batch.prepare import Batch, Task, prepare
 from imagebuilder.batch.run import How, Outcome, Shown, run
 from imagebuilder.cli.guard import complain, guarded
+from imagebuilder.element.environment import redact
 from imagebuilder.errors import BuildError, ConfigError, Interrupted
 from imagebuilder.options import split
 from imagebuilder.schema import descriptions
@@ -33,8 +34,8 @@ class Printer:
         return Shown(begun=self.begun, line=self.line, ended=self.ended)
 
     def begun(self, task: Task) -> None:
-        """Print the command line."""
-        print_command(task.image)
+        """Print the command line, without secrets."""
+        print_command(redact(str(task.image), task.secrets))
 
     def line(self, task: Task, text: str) -> None:
         """Print what an image's build has printed."""
@@ -106,7 +107,7 @@ def build(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     images = load(arguments.files)
     if arguments.dry_run:
         for image in images:
-            print_command(image)
+            print_command(str(image))
         return 0
     batch = prepare(images, words, os.environ)
     jobs = arguments.jobs or len(os.sched_getaffinity(0))
@@ -118,9 +119,9 @@ def build(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     return next((each.status for each in outcomes if each.status), 0)
 
 
-def print_command(image: Image) -> None:
-    """The image's command line and an empty line, as diskimage-builder prints them."""
-    print(f"{image}\n", file=sys.stderr, flush=True)
+def print_command(line: str) -> None:
+    """A command line and an empty line, as diskimage-builder prints them."""
+    print(f"{line}\n", file=sys.stderr, flush=True)
 
 
 def labels(images: Sequence[Image]) -> dict[str, str]:
