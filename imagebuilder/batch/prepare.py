@@ -23,10 +23,9 @@ from imagebuilder.plan.model import Draft, Plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """An image that can be built: its whole command line and environment, and what it takes."""
+    """An image that can be built: its whole environment, its outputs, and what it takes."""
 
     image: Image
-    words: tuple[str, ...]
     environment: Mapping[str, str]
     outputs: tuple[Path, ...]
     job: Job
@@ -57,12 +56,9 @@ class _Planned:
     plan: Plan
 
 
-def prepare(images: Sequence[Image], words: Sequence[str], environment: Mapping[str, str]) -> Batch:
-    """Plan all images; raise BuildError, with the file and the image, at the first that cannot be.
-
-    `words` are options for all of them; those of an image win.
-    """
-    drafts = [_draft(image, words, environment) for image in images]
+def prepare(images: Sequence[Image], environment: Mapping[str, str]) -> Batch:
+    """Plan all images; raise BuildError, with file and image, at the first that cannot be built."""
+    drafts = [_draft(image, environment) for image in images]
     planned = [_plan(image, draft) for image, draft in zip(images, drafts, strict=True)]
     _check_outputs(planned)
     names = shared.groups([each.plan for each in planned])
@@ -90,11 +86,11 @@ def blamed(image: Image) -> Generator[None, None, None]:
         raise
 
 
-def _draft(image: Image, words: Sequence[str], environment: Mapping[str, str]) -> Draft:
+def _draft(image: Image, environment: Mapping[str, str]) -> Draft:
     """What is known of an image before any namespace is entered, which some checks look at."""
     with blamed(image):
         given = {**environment, **image.environment}
-        request = parse((*words, *image.words), given, ramdisk=image.ramdisk)
+        request = parse(image.words, given, ramdisk=image.ramdisk)
         draft = make.draft(request)
         check.before(draft)
         base_of(request)
@@ -176,7 +172,6 @@ def _task(planned: _Planned, group: str) -> Task:
         room.check(job)
         return Task(
             image=planned.image,
-            words=planned.request.words,
             environment=planned.request.environment,
             outputs=outputs,
             job=job,

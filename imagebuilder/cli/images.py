@@ -7,7 +7,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagebuilder.batch.load import SCHEMA, Image, load
@@ -102,14 +102,15 @@ def from_words(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]] | N
 def build(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     """Build the images of `arguments.files`; 0, or the status of the first that has failed.
 
-    `words` are options of all of them.
+    `words` are options for all of them; those of an image win.
     """
-    images = load(arguments.files)
+    loaded = load(arguments.files)
+    images = [replace(image, words=(*words, *image.words)) for image in loaded]
     if arguments.dry_run:
         for image in images:
             print_command(str(image))
         return 0
-    batch = prepare(images, words, os.environ)
+    batch = prepare(images, os.environ)
     jobs = arguments.jobs or len(os.sched_getaffinity(0))
     _say_sharing(batch)
     printer = Printer(labels(images) if jobs > 1 else {})

@@ -226,7 +226,9 @@ def test_packages_that_not_all_have_early_are_installed_in_their_own_phase(
 
 
 def test_outputs_are_those_of_the_images_alone(workshop: Workshop) -> None:
-    workshop.element("late", {"install.d/50-late": "env | grep -Ev 'TMP|dib_build' >/late || true\n"})
+    workshop.element(
+        "late", {"install.d/50-late": "env | grep -Ev 'TMP|dib_build' >/late || true\n"}
+    )
     put(workshop, entry("a", "late", checksum="true"), entry("b"))
     assert workshop.imagebuilder("build", "images.yaml", "-j2").returncode == 0
     together = digest(workshop, "a.tar")

@@ -20,8 +20,7 @@ SCRATCH = Demand(device=1, path="/tmp", size=1, purpose="scratch")
 
 def task(name: str, *outputs: str) -> Task:
     return Task(
-        image=Image(name=name, where="", words=()),
-        words=("-o", name, "tiny"),
+        image=Image(name=name, where="", words=("-o", name, "tiny")),
         environment={"HOME": "/root"},
         outputs=tuple(map(Path, outputs)),
         job=Job(name=name, group="", scratch=SCRATCH),
@@ -84,6 +83,17 @@ def test_a_dry_run_prints_the_command_lines_alone(
     printed = capsys.readouterr()
     assert printed.err == "A='x y' disk-image-create -o out/web -t tar tiny\n\n"
     assert printed.out == ""
+
+
+def test_options_of_all_images_come_before_those_of_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(FILE)
+    found = images.from_words(["--dry-run", "--offline", str(file)])
+    assert found
+    assert images.build(*found) == 0
+    assert " disk-image-create --offline -o out/web " in capsys.readouterr().err
 
 
 def test_a_file_that_is_wrong_ends_with_1(
