@@ -105,7 +105,7 @@ def build(builder: Builder, recipe: Recipe, number: int, place: Path, logs: Path
             "-o",
             str(directory / "image"),
         ]
-        usage = measured(argv, _environment(builder, recipe, directory), log)
+        usage = measured(argv, environment(builder, recipe, directory), log)
     finally:
         left_behind = standing_in.sweep(directory)
     if usage.status or not output.exists():
@@ -126,7 +126,7 @@ def build(builder: Builder, recipe: Recipe, number: int, place: Path, logs: Path
     return made
 
 
-def _environment(builder: Builder, recipe: Recipe, directory: Path) -> dict[str, str]:
+def environment(builder: Builder, recipe: Recipe, directory: Path) -> dict[str, str]:
     """Nothing of ours but proxies and DIB_*. No TMPDIR: diskimage-builder 3.43 leaks it into
     the chroot of root.d, where that directory does not exist."""
     passed = {name: text for name, text in os.environ.items() if name in PASSED_ON}

@@ -13,6 +13,7 @@ def check(image: Path) -> None:
     """Look whether an image is sound, or an archive complete; raise CalledProcessError."""
     commands = {
         ".qcow2": ["qemu-img", "check", "-q"],
+        ".raw": ["sfdisk", "--quiet", "--verify"],
         ".tgz": ["gzip", "--test"],
         ".tar": ["tar", "--exclude=*", "--list", "--file"],
     }
@@ -21,6 +22,8 @@ def check(image: Path) -> None:
 
 def packages(image: Path, scratch: Path) -> dict[str, str]:
     """The Debian packages that the image has installed, and their versions."""
+    if image.suffix == ".raw":
+        return _installed(_read(image, "/var/lib/dpkg/status"))
     if image.suffix != ".qcow2":
         argv = ["tar", "--extract", "--to-stdout", "--file", str(image), "./var/lib/dpkg/status"]
         done = subprocess.run(argv, capture_output=True, check=False)  # no status: no packages

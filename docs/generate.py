@@ -32,6 +32,7 @@ from imagebuilder.disk.entry import LISTS, PLUGINS
 from imagebuilder.element import pkgmap
 from imagebuilder.formats.model import Source
 from imagebuilder.plan import make
+from imagebuilder.tool import DEBIAN, REDHAT, SUSE, UBUNTU
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -101,13 +102,13 @@ def verbs_page() -> str:
             parts.append("It takes all [options of a build](options.md) and the names of elements.")
         if name == "build":
             parts.append(texts.OF_FILES)
-        parts.append(table(("argument", "meaning"), _arguments(name)))
+        parts += _explained(name)
     return page("The verbs of imagebuilder", table(("verb", "what it does"), summary), *parts)
 
 
 def tools_page() -> str:
     """The host programs that builds and tests need."""
-    families = (tools.DEBIAN, tools.UBUNTU, tools.REDHAT, tools.SUSE)
+    families = (DEBIAN, UBUNTU, REDHAT, SUSE)
     rows = [
         (
             code(tool.name),
@@ -230,17 +231,31 @@ def _flags(option: options.Option) -> list[str]:
     return [f"-{option.short}"] * bool(option.short) + [f"--{option.long}"] * bool(option.long)
 
 
-def _arguments(verb: str) -> list[tuple[str, str]]:
+def _explained(verb: str) -> list[str]:
+    """The table of a verb's arguments; of one with actions, a table for each of them."""
     parser = argparse.ArgumentParser(add_help=False)
     if verb == "build":
         images.add_arguments(parser, jobs=0)
     else:
         importlib.import_module(f"imagebuilder.cli.{verb}").add_arguments(parser)
-    return [(_spelled(action), action.help or "") for action in parser._actions]
+    plain = [a for a in parser._actions if not isinstance(a, argparse._SubParsersAction)]
+    parts = [_table(plain)] if plain else []
+    for group in parser._actions:
+        if isinstance(group, argparse._SubParsersAction):
+            for name, action in group.choices.items():
+                parts += [f"### {verb} {name}", action.description or ""]
+                own = [a for a in action._actions if not isinstance(a, argparse._HelpAction)]
+                parts += [_table(own)] * bool(own)
+    return parts
+
+
+def _table(actions: Sequence[argparse.Action]) -> str:
+    return table(("argument", "meaning"), [(_spelled(a), a.help or "") for a in actions])
 
 
 def _spelled(action: argparse.Action) -> str:
-    metavar = action.metavar if isinstance(action.metavar, str) else ""
+    names = action.metavar
+    metavar = " ".join(names) if isinstance(names, tuple) else names or ""
     value = metavar or "|".join(map(str, action.choices or ()))
     if not action.option_strings:
         return code(f"[{value}...]" if action.nargs == "*" else value)

@@ -12,10 +12,12 @@ import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from imagebuilder.errors import CommandError, ToolMissingError
 
@@ -96,6 +98,65 @@ def started(
             yield program
         finally:
             program.kill()
+
+
+@contextmanager
+def reading(command: Command) -> Generator[IO[bytes], None, None]:
+    """What the program writes, as a file; raise `CommandError`, with its messages, if it fails."""
+    with tempfile.TemporaryFile() as said:
+        with _popen(command, subprocess.DEVNULL, subprocess.PIPE, said) as program:
+            assert program.stdout
+            try:
+                yield program.stdout
+            except BaseException:
+                program.kill()
+                raise
+        checked(_told(command, program, said))
+
+
+@contextmanager
+def writing(command: Command) -> Generator[IO[bytes], None, None]:
+    """What the program reads, as a file; raise `CommandError`, with its messages, if it fails."""
+    with tempfile.TemporaryFile() as said:
+        with _popen(command, subprocess.PIPE, said, said) as program:
+            assert program.stdin
+            try:
+                yield program.stdin
+                program.stdin.close()
+            except BrokenPipeError as error:
+                program.wait()
+                raise _broken(_told(command, program, said)) from error
+            except BaseException:
+                program.kill()
+                raise
+        checked(_told(command, program, said))
+
+
+def _popen(command: Command, source: int, sink: int | IO[bytes], messages: IO[bytes]) -> Program:
+    try:
+        return subprocess.Popen(
+            command.argv,
+            env=command.environment(),
+            cwd=command.cwd,
+            stdin=source,
+            stdout=sink,
+            stderr=messages,
+            preexec_fn=_die_with(os.getpid()),
+        )
+    except FileNotFoundError as error:
+        raise missing(command.argv[0]) from error
+
+
+def _told(command: Command, program: Program, said: IO[bytes]) -> Result:
+    said.seek(0)
+    return Result(command, program.wait(), said.read().decode(errors="replace"))
+
+
+def _broken(result: Result) -> CommandError:
+    return CommandError(
+        f"stopped reading, exit status {result.status}\n{result.output.rstrip()}",
+        where=str(result.command),
+    )
 
 
 def attached(command: Command) -> int:

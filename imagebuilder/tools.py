@@ -6,11 +6,10 @@ A table and no more: whether a row's program is there is found out by those who 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from imagebuilder.errors import ConfigError
+from imagebuilder.tool import DEBIAN, REDHAT, SUSE, UBUNTU, Tool, for_tests, library, named, shared
 
-DEBIAN, UBUNTU, REDHAT, SUSE = "debian", "ubuntu", "redhat", "suse"
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "debian": (DEBIAN,),
     "ubuntu": (UBUNTU, DEBIAN),
@@ -29,9 +28,12 @@ INSTALL: Mapping[str, str] = {
 JOBS: Mapping[str, tuple[str, ...]] = {
     "build": ("shell", "tar", "debian", "ext4", "vfat", "qcow2"),
     "boot": ("boot", "uefi", "seed"),
+    "initrd": ("shell", "initrd"),
+    "iso": ("shell", "iso", "initrd"),
+    "squashfs": ("shell", "squashfs"),
     "test": (
         *("shell", "tar", "download", "debian", "ext4", "vfat", "xfs", "btrfs", "thin-pool"),
-        *("qcow2", "boot", "uefi", "seed", "test"),
+        *("qcow2", "boot", "uefi", "seed", "initrd", "iso", "squashfs", "test"),
     ),
 }
 ANY_IMAGE = ("shell",)
@@ -46,83 +48,48 @@ ELEMENTS: Mapping[str, tuple[str, ...]] = {
     "ubuntu-minimal": ("ubuntu",),
     "vm": ("ext4", "vfat", "qcow2"),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tool:
-    """A program, or (with `files`) a file of which any one will do, or a Python library.
-
-    `packages` are by family of distributions; `version` are the arguments that make the program
-    tell its version, none if it cannot; `minimum` is the oldest version that will do. A library
-    is known by the `module` that it brings, and to pip as `name`.
-    """
-
-    name: str
-    features: tuple[str, ...]
-    purpose: str
-    packages: Mapping[str, str]
-    version: tuple[str, ...] = ("--version",)
-    minimum: str = ""
-    files: tuple[str, ...] = ()
-    module: str = ""
-
-
-def _named(debian: str, redhat: str = "", suse: str = "") -> Mapping[str, str]:
-    return {DEBIAN: debian, REDHAT: redhat or debian, SUSE: suse or redhat or debian}
-
-
-def _library(name: str, module: str, feature: str, debian: str) -> Tool:
-    return Tool(
-        name=name,
-        features=(feature,),
-        purpose="Python library",
-        packages={DEBIAN: debian, REDHAT: debian, SUSE: debian},
-        module=module,
-    )
-
-
 TOOLS = (
-    _library("PyYAML", "yaml", "shell", "python3-yaml"),
-    _library("jsonschema", "jsonschema", "shell", "python3-jsonschema"),
-    _library("networkx", "networkx", "shell", "python3-networkx"),
-    _library("stevedore", "stevedore", "shell", "python3-stevedore"),
-    _library("rich", "rich", "shell", "python3-rich"),
-    _library("pytest", "pytest", "test", "python3-pytest"),
-    _library("hypothesis", "hypothesis", "test", "python3-hypothesis"),
-    _library("ensurepip", "ensurepip", "test", "python3-venv"),
-    Tool(name="bash", features=("shell",), purpose="runs hooks", packages=_named("bash")),
-    Tool(name="env", features=("shell",), purpose="runs hooks", packages=_named("coreutils")),
+    library("PyYAML", "yaml", "shell", "python3-yaml"),
+    library("jsonschema", "jsonschema", "shell", "python3-jsonschema"),
+    library("networkx", "networkx", "shell", "python3-networkx"),
+    library("stevedore", "stevedore", "shell", "python3-stevedore"),
+    library("rich", "rich", "shell", "python3-rich"),
+    library("pytest", "pytest", "test", "python3-pytest"),
+    library("hypothesis", "hypothesis", "test", "python3-hypothesis"),
+    library("ensurepip", "ensurepip", "test", "python3-venv"),
+    Tool(name="bash", features=("shell",), purpose="runs hooks", packages=named("bash")),
+    Tool(name="env", features=("shell",), purpose="runs hooks", packages=named("coreutils")),
     Tool(
         name="tar",
         features=("tar",),
         purpose="packs and unpacks trees",
-        packages=_named("tar"),
+        packages=named("tar"),
         minimum="1.28",  # --sort
     ),
     Tool(
         name="curl",
         features=("download", "test"),
         purpose="downloads for hooks",
-        packages=_named("curl"),
+        packages=named("curl"),
     ),
     Tool(
         name="mmdebstrap",
         features=("debian", "ubuntu"),
         purpose="bootstraps Debian and Ubuntu",
-        packages=_named("mmdebstrap"),
+        packages=named("mmdebstrap"),
         minimum="1.0",  # --skip=output/dev
     ),
     Tool(
         name="gpgv",
         features=("debian", "ubuntu"),
         purpose="checks package mirrors",
-        packages=_named("gpgv", "gnupg2", "gpg2"),
+        packages=named("gpgv", "gnupg2", "gpg2"),
     ),
     Tool(
         name="debian-archive-keyring.gpg",
         features=("debian",),
         purpose="keys of Debian's mirrors",
-        packages=_named("debian-archive-keyring", "debian-keyring"),
+        packages=named("debian-archive-keyring", "debian-keyring"),
         files=("/usr/share/keyrings/debian-archive-keyring.gpg",),
     ),
     Tool(
@@ -131,7 +98,7 @@ TOOLS = (
         purpose="keys of Ubuntu's mirrors",
         packages={
             UBUNTU: "ubuntu-keyring",
-            **_named("ubuntu-archive-keyring", "ubu-keyring"),
+            **named("ubuntu-archive-keyring", "ubu-keyring"),
         },
         files=("/usr/share/keyrings/ubuntu-archive-keyring.gpg",),
     ),
@@ -139,7 +106,7 @@ TOOLS = (
         name="mke2fs",
         features=("ext4",),
         purpose="makes ext2, ext3 and ext4",
-        packages=_named("e2fsprogs"),
+        packages=named("e2fsprogs"),
         version=("-V",),
         minimum="1.43",  # -d
     ),
@@ -147,14 +114,14 @@ TOOLS = (
         name="mkfs.vfat",
         features=("vfat", "seed"),
         purpose="makes EFI system partitions and seeds",
-        packages=_named("dosfstools"),
+        packages=named("dosfstools"),
         version=(),
     ),
     Tool(
         name="mkfs.xfs",
         features=("xfs",),
         purpose="makes xfs",
-        packages=_named("xfsprogs"),
+        packages=named("xfsprogs"),
         version=("-V",),
         minimum="5.0",
     ),
@@ -162,73 +129,67 @@ TOOLS = (
         name="mkfs.btrfs",
         features=("btrfs",),
         purpose="makes btrfs",
-        packages=_named("btrfs-progs", "btrfs-progs", "btrfsprogs"),
+        packages=named("btrfs-progs", "btrfs-progs", "btrfsprogs"),
         minimum="5.0",
     ),
     Tool(
         name="thin_restore",
         features=("thin-pool",),
         purpose="writes the metadata of thin pools",
-        packages=_named("thin-provisioning-tools", "device-mapper-persistent-data"),
+        packages=named("thin-provisioning-tools", "device-mapper-persistent-data"),
         version=("-V",),
     ),
     Tool(
         name="mmd",
         features=("vfat",),
         purpose="makes directories in them",
-        packages=_named("mtools"),
+        packages=named("mtools"),
     ),
     Tool(
         name="mcopy",
         features=("vfat", "seed"),
         purpose="copies files into them",
-        packages=_named("mtools"),
+        packages=named("mtools"),
     ),
     Tool(
         name="qemu-img",
         features=("qcow2", "boot"),
         purpose="writes qcow2",
-        packages=_named("qemu-utils", "qemu-img", "qemu-tools"),
+        packages=named("qemu-utils", "qemu-img", "qemu-tools"),
         minimum="5.0",
     ),
     Tool(
         name="git",
         features=("sources", "test"),
         purpose="fetches sources for elements",
-        packages=_named("git"),
-    ),
-    Tool(
-        name="xorriso",
-        features=("iso", "test"),
-        purpose="writes ISO images",
-        packages=_named("xorriso"),
+        packages=named("git"),
     ),
     Tool(
         name="newuidmap",
         features=("rootless",),
         purpose="builds without root",
-        packages=_named("uidmap", "shadow-utils", "shadow"),
+        packages=named("uidmap", "shadow-utils", "shadow"),
         version=(),
     ),
     Tool(
         name="newgidmap",
         features=("rootless",),
         purpose="builds without root",
-        packages=_named("uidmap", "shadow-utils", "shadow"),
+        packages=named("uidmap", "shadow-utils", "shadow"),
         version=(),
     ),
     Tool(
         name="qemu-system-x86_64",
         features=("boot",),
         purpose="starts images",
-        packages=_named("qemu-system-x86", "qemu-system-x86-core", "qemu-x86"),
+        packages=named("qemu-system-x86", "qemu-system-x86-core", "qemu-x86"),
         minimum="5.0",
     ),
     Tool(
         name="UEFI firmware",
         features=("uefi",),
         purpose="starts images by UEFI",
-        packages=_named("ovmf", "edk2-ovmf", "qemu-ovmf-x86_64"),
+        packages=named("ovmf", "edk2-ovmf", "qemu-ovmf-x86_64"),
         files=(
             "/usr/share/OVMF/OVMF_CODE_4M.fd",
             "/usr/share/OVMF/OVMF_CODE.fd",
@@ -240,81 +201,105 @@ TOOLS = (
         ),
     ),
     Tool(
-        name="shellcheck",
-        features=("test",),
-        purpose="checks hooks",
-        packages=_named("shellcheck", "ShellCheck"),
+        name="liblz4",
+        features=("initrd",),
+        purpose="reads and writes initrds that are lz4",
+        packages=named("liblz4-1", "lz4-libs", "liblz4-1"),
+        files=shared("liblz4.so.1"),
     ),
     Tool(
-        name="busybox",
-        features=("test",),
-        purpose="tests of ramdisks",
-        packages=_named("busybox"),
+        name="liblzo2",
+        features=("initrd",),
+        purpose="reads and writes initrds that are lzo",
+        packages=named("liblzo2-2", "lzo", "liblzo2-2"),
+        files=shared("liblzo2.so.2"),
+    ),
+    Tool(
+        name="libzstd",
+        features=("initrd",),
+        purpose="reads and writes initrds that are zstd",
+        packages=named("libzstd1", "libzstd", "libzstd1"),
+        files=shared("libzstd.so.1"),
+    ),
+    Tool(
+        name="depmod",
+        features=("initrd",),
+        purpose="indexes kernel modules that are added",
+        packages=named("kmod"),
+    ),
+    Tool(
+        name="xorriso",
+        features=("iso",),
+        purpose="copies ISO images",
+        packages=named("xorriso"),
+        minimum="1.5.2",  # type GUIDs of appended partitions
+    ),
+    Tool(
+        name="mdir",
+        features=("iso",),
+        purpose="looks into EFI system partitions",
+        packages=named("mtools"),
+    ),
+    Tool(
+        name="implantisomd5",
+        features=("iso",),
+        purpose="renews checksums inside ISO images",
+        packages=named("isomd5sum"),
         version=(),
     ),
     Tool(
-        name="cpio",
-        features=("test",),
-        purpose="tests of ramdisks",
-        packages=_named("cpio"),
+        name="sqfs2tar",
+        features=("squashfs",),
+        purpose="reads squashfs images",
+        packages=named("squashfs-tools-ng"),
     ),
     Tool(
-        name="gpg",
-        features=("test",),
-        purpose="tests of signatures",
-        packages=_named("gpg", "gnupg2", "gpg2"),
+        name="tar2sqfs",
+        features=("squashfs",),
+        purpose="writes squashfs images",
+        packages=named("squashfs-tools-ng"),
     ),
-    Tool(
-        name="xz",
-        features=("test",),
-        purpose="tests of archives",
-        packages=_named("xz-utils", "xz"),
+    for_tests("mksquashfs", "squashfs images", named("squashfs-tools"), version=("-version",)),
+    for_tests("grub-mkrescue", "ISO images", named("grub-common", "grub2-tools-extra", "grub2")),
+    for_tests(
+        "cdboot.img",
+        "ISO images",
+        named("grub-pc-bin", "grub2-pc-modules", "grub2-i386-pc"),
+        files=("/usr/lib/grub/i386-pc/cdboot.img",),
     ),
-    Tool(
-        name="sgdisk",
-        features=("test",),
-        purpose="tests of partition tables",
-        packages=_named("gdisk", "gdisk", "gptfdisk"),
+    for_tests(
+        "GRUB for UEFI",
+        "ISO images",
+        named("grub-efi-amd64-bin", "grub2-efi-x64-modules", "grub2-x86_64-efi"),
+        files=("/usr/lib/grub/x86_64-efi/modinfo.sh", "/usr/share/grub2/x86_64-efi/modinfo.sh"),
     ),
-    Tool(
-        name="sfdisk",
-        features=("test",),
-        purpose="tests of partition tables",
-        packages=_named("fdisk", "util-linux"),
+    for_tests(
+        "isolinux.bin",
+        "ISO images",
+        named("isolinux", "syslinux"),
+        files=("/usr/lib/ISOLINUX/isolinux.bin", "/usr/share/syslinux/isolinux.bin"),
     ),
-    Tool(
-        name="xfs_repair",
-        features=("test",),
-        purpose="tests of xfs",
-        packages=_named("xfsprogs"),
-        version=("-V",),
-    ),
-    Tool(
-        name="lvm",
-        features=("test",),
-        purpose="tests of LVM",
-        packages=_named("lvm2"),
-        version=("version",),
-    ),
-    Tool(
-        name="debugfs",
-        features=("test",),
-        purpose="tests of ext4",
-        packages=_named("e2fsprogs"),
-        version=("-V",),
-    ),
-    Tool(
-        name="getfattr",
-        features=("test",),
-        purpose="tests of attributes",
-        packages=_named("attr"),
-    ),
-    Tool(name="getfacl", features=("test",), purpose="tests of ACLs", packages=_named("acl")),
-    Tool(
-        name="chromium",
-        features=("test",),
-        purpose="tests of the report's page",
-        packages={UBUNTU: "chromium-browser", **_named("chromium")},
+    for_tests("cpio", "initrds", named("cpio")),
+    for_tests("zstd", "initrds", named("zstd")),
+    for_tests("lz4", "initrds", named("lz4")),
+    for_tests("lzop", "initrds", named("lzop")),
+    for_tests("bzip2", "initrds", named("bzip2")),
+    for_tests("lsinitramfs", "initrds", {DEBIAN: "initramfs-tools-core"}, version=()),
+    for_tests("shellcheck", "hooks", named("shellcheck", "ShellCheck")),
+    for_tests("gpg", "signatures", named("gpg", "gnupg2", "gpg2")),
+    for_tests("xz", "archives", named("xz-utils", "xz")),
+    for_tests("sgdisk", "partition tables", named("gdisk", "gdisk", "gptfdisk")),
+    for_tests("sfdisk", "partition tables", named("fdisk", "util-linux")),
+    for_tests("busybox", "ramdisks", named("busybox"), version=()),
+    for_tests("xfs_repair", "xfs", named("xfsprogs"), version=("-V",)),
+    for_tests("lvm", "LVM", named("lvm2"), version=("version",)),
+    for_tests("debugfs", "ext4", named("e2fsprogs"), version=("-V",)),
+    for_tests("getfattr", "attributes", named("attr")),
+    for_tests("getfacl", "ACLs", named("acl")),
+    for_tests(
+        "chromium",
+        "the report's page",
+        {UBUNTU: "chromium-browser", **named("chromium")},
         version=(),
     ),
 )

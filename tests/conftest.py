@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +95,51 @@ def furnished(directory: Path) -> Workshop:
     for name in ("scratch", "elements"):
         (directory / name).mkdir()
     return Workshop(directory)
+
+
+@dataclass(frozen=True)
+class Packages:
+    """Debian packages, downloaded with apt-get and unpacked; nothing is installed.
+
+    IMAGEBUILDER_TEST_PACKAGES names a directory in which they are kept for the next time.
+    """
+
+    directory: Path
+
+    def tree(self, name: str) -> Path:
+        """The files of a package; the test is skipped where there is no such package."""
+        tree = self.directory / name
+        if not tree.exists():
+            with tempfile.TemporaryDirectory(dir=self.directory) as place:
+                self._download(name, Path(place))
+                (deb,) = Path(place).glob("*.deb")
+                unpacked = Path(place, "tree")
+                subprocess.run(["dpkg-deb", "-x", deb, unpacked], check=True)
+                unpacked.rename(tree)
+        return tree
+
+    @staticmethod
+    def _download(name: str, place: Path) -> None:
+        if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+            pytest.skip("needs apt-get and dpkg-deb")
+        done = subprocess.run(
+            ["apt-get", "-o", "APT::Sandbox::User=root", "download", name],
+            cwd=place,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            pytest.skip(f"needs the package {name}: {done.stderr.strip()}")
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
+    """Debian packages to take test inputs from."""
+    kept = os.environ.get("IMAGEBUILDER_TEST_PACKAGES")
+    directory = Path(kept) if kept else tmp_path_factory.mktemp("packages")
+    directory.mkdir(parents=True, exist_ok=True)
+    return Packages(directory)
 
 
 @pytest.fixture

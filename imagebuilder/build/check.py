@@ -13,6 +13,7 @@ from imagebuilder.formats.model import Output, Source
 from imagebuilder.options import Request, cache_directory
 from imagebuilder.plan.model import Draft
 from imagebuilder.process import find
+from imagebuilder.tool import DEBIAN
 
 FEATURES = {"ext2": "ext4", "ext3": "ext4", "tgz": "tar"}  # where a tool's row has another name
 
@@ -51,7 +52,7 @@ def _check_tools(draft: Draft, features: tuple[str, ...]) -> None:
     rows = [t for t in tools.needed(sorted(wanted)) if not t.files and not t.module]
     missing = [tool for tool in rows if find(tool.name) is None]
     if missing:
-        packages = " ".join(sorted({tool.packages[tools.DEBIAN] for tool in missing}))
+        packages = " ".join(sorted({tool.packages[DEBIAN] for tool in missing}))
         raise ToolMissingError(
             f"not installed: {', '.join(tool.name for tool in missing)}",
             hint=f"'imagebuilder doctor --install' brings what is missing ({packages})",

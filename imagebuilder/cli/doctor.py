@@ -28,7 +28,7 @@ from imagebuilder.machine import boot
 from imagebuilder.machine.model import ARCHITECTURES
 from imagebuilder.process import Command, Result, Runner
 from imagebuilder.sizes import Size
-from imagebuilder.tools import Tool
+from imagebuilder.tool import DEBIAN, Tool
 
 MISSING = "missing"
 PIP = "pip:"  # marks a package that pip has to bring, for a Python of the user's own
@@ -292,12 +292,12 @@ def _install(packages: list[str], families: tuple[str, ...], host: Host) -> bool
 
 def _apt_install(packages: list[str], families: tuple[str, ...], host: Host) -> bool:
     """Install Debian packages, if this is a host for them and we may; whether it was done."""
-    if tools.DEBIAN not in families or (host.user and not host.find("sudo")):
+    if DEBIAN not in families or (host.user and not host.find("sudo")):
         return False
     become = ("sudo",) if host.user else ()
     proxies = [f"{name}={host.environment[name]}" for name in PROXIES if name in host.environment]
     apt = (*become, "env", "DEBIAN_FRONTEND=noninteractive", *proxies, "apt-get")
-    install = Command((*apt, *shlex.split(tools.INSTALL[tools.DEBIAN])[1:], *packages))
+    install = Command((*apt, *shlex.split(tools.INSTALL[DEBIAN])[1:], *packages))
     if _has_lists(host):
         try:
             host.stream(install)

@@ -17,6 +17,9 @@ VERBS = {
     "doctor": "show which host tools are needed and which are missing",
     "cache": "list, measure, check and prune what builds have kept",
     "boot": "start an image in qemu and wait for what it should say",
+    "initrd": "look into an initrd and change it, without unpacking it",
+    "iso": "look into an installer's ISO image, and copy it with changes",
+    "squashfs": "look into a squashfs image, and copy it with changes",
 }
 OR_FILES = """
 

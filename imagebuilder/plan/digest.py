@@ -171,8 +171,10 @@ def _step(
         and all(element.cacheable for element in elements)
         and programs <= fingerprints.keys()
     )
+    only_own = known and name == "root"
     inputs = {
-        **dict(_file_inputs(files, phases, only_own=known and name == "root")),
+        **dict(_file_inputs(files, phases, only_own=only_own)),
+        **dict(() if only_own else _translations(plan)),
         **{f"fingerprint {p}": fingerprints[p] for p in programs & fingerprints.keys()},
         **dict(_variables(plan, name, elements if known else None)),
         **dict(pair for phase in phases for pair in _other_inputs(plan, phase)),
@@ -196,6 +198,15 @@ def _file_inputs(
             or (only_own and (name in ABOUT or id(files.owners[name]) not in taking_part))
         ):
             yield f"file {name}", digest
+
+
+def _translations(plan: Plan) -> Iterator[tuple[str, str]]:
+    """What every element's names for packages and services mean; the merged tree has one file."""
+    for element in plan.draft.elements:
+        for kind in ("pkg-map", "svc-map"):
+            file = element.path / kind
+            if file.is_file():
+                yield f"{kind} of {element.name}", sha256(file.read_bytes())
 
 
 def _other_inputs(plan: Plan, phase: Phase) -> Iterator[tuple[str, str]]:

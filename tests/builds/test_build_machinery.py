@@ -269,9 +269,9 @@ def test_python_has_one_name_during_the_build(workshop: Workshop) -> None:
     )
     assert "usr/local/bin/dib-python" not in image.members
     assert "root/.cache/pip" not in image.members
-    assert image.texts["installed"].splitlines() == [
-        "python3", "git python3-pip python3-venv python3-virtualenv",
-    ]  # fmt: skip
+    first, later = (line.split() for line in image.texts["installed"].splitlines())
+    assert first == ["python3"]
+    assert {"git", "python3-pip", "python3-venv", "python3-virtualenv"} <= set(later)
     assert "ran" not in image.members
     image = build(workshop, "pythons", DIB_INSTALLTYPE_pip_and_virtualenv="source")
     assert image.texts["ran"].splitlines() == [

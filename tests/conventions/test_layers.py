@@ -11,13 +11,23 @@ import imagebuilder
 PACKAGE = Path(imagebuilder.__file__).parent
 
 LAYERS: tuple[frozenset[str], ...] = (  # a module may import its own package and any line above
-    frozenset({"errors"}),
-    frozenset({"events", "sizes", "paths", "schema", "registry", "tools"}),
-    frozenset({"process"}),
+    frozenset({"errors", "tool"}),
+    frozenset({
+        "events",
+        "sizes",
+        "paths",
+        "schema",
+        "registry",
+        "tools",
+        "magic",
+        "patching",
+    }),
+    frozenset({"process", "codec"}),
     frozenset({"options", "element", "disk"}),
     frozenset({"plan"}),
     frozenset({"sandbox", "cache"}),
-    frozenset({"hooks", "filesystems", "boot", "formats", "machine", "publish", "report"}),
+    frozenset({"hooks", "filesystems", "boot", "formats", "machine", "publish", "report"})
+    | {"initrd", "iso", "squashfs"},
     frozenset({"build", "remaster"}),
     frozenset({"batch"}),
     frozenset({"cli"}),

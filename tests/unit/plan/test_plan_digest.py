@@ -103,3 +103,12 @@ def test_ids_do_not_depend_on_the_hash_seed(elements: Path) -> None:
         for seed in ("1", "2", "3")
     }  # fmt: skip
     assert len(said) == 1
+
+
+def test_the_map_of_every_element_counts(elements: Path) -> None:
+    ids = []
+    for of_os, of_app in (("b", "d"), ("x", "d"), ("b", "x")):
+        (elements / "os/pkg-map").write_text(f'{{"default": {{"a": "{of_os}"}}}}')
+        (elements / "app/pkg-map").write_text(f'{{"default": {{"c": "{of_app}"}}}}')
+        ids.append(steps(elements, DISTRO_NAME="debian")["install"].id)
+    assert len(set(ids)) == 3

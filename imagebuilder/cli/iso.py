@@ -1,0 +1,213 @@
+"""`imagebuilder iso`: what is in an installer's ISO image, and copies of it with changes.
+
+Nothing is mounted and no privilege is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from imagebuilder import process
+from imagebuilder.cli import iso_texts
+from imagebuilder.cli.initrd import epoch
+from imagebuilder.errors import ConfigError
+from imagebuilder.initrd.source import Wish
+from imagebuilder.iso import compare, roles, tree, xorriso
+from imagebuilder.iso.arguments import ArgumentChange
+from imagebuilder.iso.menu import MenuChange
+from imagebuilder.iso.probe import probe
+from imagebuilder.remaster import iso as story
+from imagebuilder.remaster.initrd import Changes
+from imagebuilder.remaster.iso_plan import IsoChanges
+from imagebuilder.remaster.output import Target
+
+DIFFERENT = 1  # as diff(1) has it
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's own arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, (_, summary) in ACTIONS.items():
+        action = actions.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        action.add_argument("iso", type=Path, metavar="ISO")
+        if name in ("show", "ls", "boot", "diff"):
+            action.add_argument("--json", action="store_true", help="print JSON")
+        _add_own(name, action)
+
+
+def _add_own(name: str, action: argparse.ArgumentParser) -> None:
+    # fmt: off
+    if name == "ls":
+        action.add_argument("path", nargs="?", default="", metavar="PATH",
+                            help="only what is there")
+    elif name == "cat":
+        action.add_argument("path", metavar="PATH", help="a file in the image")
+    elif name == "extract":
+        action.add_argument("paths", nargs="*", metavar="PATH", help="default: everything")
+        action.add_argument("--netboot", action="store_true",
+                            help="the kernels and initrds that the menus name")
+        action.add_argument("-o", "--output", type=Path, required=True, metavar="DIR",
+                            help="an empty directory, or one that is not there")
+    elif name == "boot":
+        action.add_argument("--mkisofs", action="store_true",
+                            help="the options of mkisofs that would make it so (takes xorriso)")
+    elif name == "diff":
+        action.add_argument("other", type=Path, metavar="OTHER")
+    elif name == "remaster":
+        _add_changes(action)
+    # fmt: on
+
+
+def _add_changes(action: argparse.ArgumentParser) -> None:
+    # fmt: off
+    action.add_argument("-o", "--output", type=Path, required=True, metavar="FILE",
+                        help="the new image")
+    action.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    action.add_argument("--add", action="append", default=[], metavar="SOURCE:PATH",
+                        help="a file or directory; into PATH if that ends in /")
+    action.add_argument("--remove", action="append", default=[], metavar="PATH",
+                        help="a file, or a directory with all that is in it")
+    action.add_argument("--timeout", type=int, metavar="SECONDS",
+                        help="how long the menus wait; 0 starts at once")
+    action.add_argument("--default", default="", metavar="ENTRY",
+                        help="the entry that starts: its number from 0, or its title")
+    action.add_argument("--argument", action="append", default=[], metavar="WORD",
+                        help="an argument more for every kernel")
+    action.add_argument("--remove-argument", action="append", default=[], metavar="WORD",
+                        help="one less, in full or by what is before its =")
+    action.add_argument("--persist", action="store_true",
+                        help="new arguments are for the installed system too (after ---)")
+    action.add_argument("--keep-entry", action="append", default=[], metavar="PATTERN",
+                        help="remove the menu entries whose titles fit no such pattern")
+    action.add_argument("--drop-entry", action="append", default=[], metavar="PATTERN",
+                        help="remove the menu entries whose titles fit")
+    action.add_argument("--rename-entry", action="append", default=[], nargs=2,
+                        metavar=("OLD", "NEW"), help="another title for a menu entry")
+    action.add_argument("--volume-id", default="", metavar="ID",
+                        help="another volume id, in menus that look for it too")
+    action.add_argument("--initrd-append", action="append", default=[], metavar="SOURCE:PATH",
+                        help="a file or directory more in every initrd that menus name")
+    action.add_argument("--allow-unbootable", action="store_true",
+                        help="copy an image that nothing can start")
+    # fmt: on
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what was asked for; `diff` ends with 1 if there are differences."""
+    act, _ = ACTIONS[arguments.action]
+    return act(arguments) or 0
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    files = tree.load(probe(arguments.iso))
+    if arguments.json:
+        print(json.dumps(iso_texts.document(files), indent=2))
+    else:
+        print("\n".join(iso_texts.shown(files)))
+
+
+def _ls(arguments: argparse.Namespace) -> None:
+    files = tree.load(probe(arguments.iso))
+    nodes = sorted(files.below(arguments.path), key=lambda node: node.path)
+    if arguments.json:
+        print(json.dumps([iso_texts.node_document(node) for node in nodes], indent=2))
+        return
+    for node in nodes:
+        print(iso_texts.listed(node))
+
+
+def _cat(arguments: argparse.Namespace) -> None:
+    files = tree.load(probe(arguments.iso))
+    for piece in files.pieces(files.file(arguments.path)):
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+
+
+def _extract(arguments: argparse.Namespace) -> None:
+    files = tree.load(probe(arguments.iso))
+    paths = arguments.paths or ([] if arguments.netboot else [""])
+    nodes = {node.path: node for path in paths for node in files.below(path)}
+    if arguments.netboot:
+        started = [p for e in roles.entries(files) for p in (e.kernel, *e.initrds) if p]
+        nodes |= {path: files.file(path) for path in dict.fromkeys(started)}
+    if not nodes:
+        raise ConfigError("no menu names a kernel", where=str(arguments.iso))
+    if arguments.output.exists() and any(arguments.output.iterdir()):
+        raise ConfigError("is not empty", where=str(arguments.output))
+    arguments.output.mkdir(exist_ok=True)
+    files.extract(list(nodes.values()), arguments.output, _warn)
+
+
+def _boot(arguments: argparse.Namespace) -> None:
+    iso = probe(arguments.iso)
+    if arguments.mkisofs:
+        output = process.run(xorriso.mkisofs(arguments.iso)).output
+        print("\n".join(line for line in output.splitlines() if line.startswith(("-", "'"))))
+    elif arguments.json:
+        print(json.dumps(iso_texts.boot_document(iso), indent=2))
+    else:
+        print("\n".join(compare.boot_lines(iso)))
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    old, new = (tree.load(probe(path)) for path in (arguments.iso, arguments.other))
+    found = compare.differences(old, new)
+    if arguments.json:
+        print(json.dumps([iso_texts.difference_document(each) for each in found], indent=2))
+    else:
+        print("\n".join(map(str, found)) or "no difference")
+    return DIFFERENT if found else 0
+
+
+def _remaster(arguments: argparse.Namespace) -> None:
+    target = Target(path=arguments.output, force=arguments.force)
+    for remark in story.remaster(arguments.iso, target, changes(arguments)):
+        print(remark)
+
+
+def changes(arguments: argparse.Namespace) -> IsoChanges:
+    """What the options ask for; raise ConfigError for one that cannot be understood."""
+    if arguments.timeout is not None and arguments.timeout < 0:
+        raise ConfigError("a time cannot be negative", where="--timeout")
+    moment = epoch(arguments.environment)
+    appended = tuple(Wish.parse(text) for text in arguments.initrd_append)
+    return IsoChanges(
+        menus=MenuChange(
+            timeout=arguments.timeout,
+            default=arguments.default,
+            arguments=ArgumentChange(
+                add=tuple(arguments.argument),
+                remove=tuple(arguments.remove_argument),
+                persist=arguments.persist,
+            ),
+            keep=tuple(arguments.keep_entry),
+            drop=tuple(arguments.drop_entry),
+            rename=tuple((old, new) for old, new in arguments.rename_entry),
+        ),
+        volume_id=arguments.volume_id,
+        add=tuple(Wish.parse(text) for text in arguments.add),
+        remove=tuple(arguments.remove),
+        initrd=Changes(add=appended, epoch=moment) if appended else None,
+        epoch=moment,
+        unbootable=arguments.allow_unbootable,
+    )
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
+
+
+Action = Callable[[argparse.Namespace], int | None]
+ACTIONS: dict[str, tuple[Action, str]] = {
+    "show": (_show, "say what an image is, how it boots, and what its files are for"),
+    "ls": (_ls, "list its files"),
+    "cat": (_cat, "print one file"),
+    "extract": (_extract, "write files to a directory"),
+    "boot": (_boot, "say how it boots: boot catalog and partition tables"),
+    "diff": (_diff, "say what is different in another image"),
+    "remaster": (_remaster, "write a copy with changes, which boots as the original does"),
+}

@@ -1,0 +1,119 @@
+"""`imagebuilder squashfs`: what is in a squashfs image, and copies of it with changes.
+
+Nothing is mounted or unpacked, and no privilege is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from imagebuilder.cli.initrd import epoch, file_document, listed
+from imagebuilder.initrd.source import Wish
+from imagebuilder.remaster import squashfs as story
+from imagebuilder.remaster.initrd import Substitution
+from imagebuilder.remaster.output import Target
+from imagebuilder.remaster.squashfs import TreeChanges
+from imagebuilder.squashfs import superblock
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's own arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, (_, summary) in ACTIONS.items():
+        action = actions.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        if name != "layer":
+            action.add_argument("image", type=Path, metavar="IMAGE")
+        if name == "ls":
+            action.add_argument("--json", action="store_true", help="print JSON")
+        elif name == "cat":
+            action.add_argument("path", metavar="PATH", help="a file in the image")
+        else:
+            _add_changes(name, action)
+
+
+def _add_changes(name: str, action: argparse.ArgumentParser) -> None:
+    # fmt: off
+    action.add_argument("-o", "--output", type=Path, required=True, metavar="FILE",
+                        help="the new image")
+    action.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    action.add_argument("--add", action="append", default=[], metavar="SOURCE:PATH",
+                        help="a file or directory, owned by root; into PATH if that ends in /")
+    action.add_argument("--delete", action="append", default=[], metavar="PATH",
+                        help="a file, or a directory with all that is in it")
+    if name == "layer":
+        action.add_argument("--on", type=Path, metavar="BASE",
+                            help="the image that it is for: paths are followed in it")
+        return
+    action.add_argument("--replace", action="append", default=[], nargs=3,
+                        metavar=("PATH", "OLD", "NEW"), help="a text in a file, everywhere")
+    action.add_argument("--patch", action="append", default=[], type=Path, metavar="DIFF",
+                        help="a unified diff (as for patch -p1) of files in the image")
+    # fmt: on
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what was asked for."""
+    act, _ = ACTIONS[arguments.action]
+    act(arguments)
+    return 0
+
+
+def _ls(arguments: argparse.Namespace) -> None:
+    made = superblock.load(arguments.image)
+    files = story.listing(arguments.image).files
+    if arguments.json:
+        rows = [file_document(path, files[path]) for path in sorted(files)]
+        print(json.dumps({**dataclasses.asdict(made), "files": rows}, indent=2))
+        return
+    options = f" ({', '.join(made.options)})" if made.options else ""
+    print(f"{made.compressor}{options}, blocks of {made.block} bytes, {made.inodes} inodes")
+    print()
+    for path in sorted(files):
+        print(listed(path, files[path]))
+
+
+def _cat(arguments: argparse.Namespace) -> None:
+    for piece in story.read(arguments.image, arguments.path):
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+
+
+def _edit(arguments: argparse.Namespace) -> None:
+    story.rewrite(arguments.image, _target(arguments), changes(arguments))
+
+
+def _layer(arguments: argparse.Namespace) -> None:
+    story.layer(_target(arguments), changes(arguments), arguments.on)
+
+
+def changes(arguments: argparse.Namespace) -> TreeChanges:
+    """What the options ask for; raise ConfigError for one that cannot be understood."""
+    own: dict[str, Any] = vars(arguments)
+    return TreeChanges(
+        delete=tuple(arguments.delete),
+        add=tuple(Wish.parse(text) for text in arguments.add),
+        replace=tuple(
+            Substitution(path=path, old=old, new=new) for path, old, new in own.get("replace", ())
+        ),
+        patches=tuple(own.get("patch", ())),
+        epoch=epoch(arguments.environment),
+    )
+
+
+def _target(arguments: argparse.Namespace) -> Target:
+    return Target(path=arguments.output, force=arguments.force)
+
+
+Action = Callable[[argparse.Namespace], None]
+ACTIONS: dict[str, tuple[Action, str]] = {
+    "ls": (_ls, "say how it was made, and list its files"),
+    "cat": (_cat, "print one file"),
+    "edit": (_edit, "write a copy with files added, replaced, patched and deleted"),
+    "layer": (_layer, "write an image to be stacked on another, that adds and hides files"),
+}

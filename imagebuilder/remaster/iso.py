@@ -1,0 +1,242 @@
+"""An installer's ISO image copied with changes, and the copy proven to boot as the original does.
+
+The boot set-up is replayed by xorriso and compared; what changed is read back from the copy; lists
+of checksums are kept true. The source is only read.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from imagebuilder import process
+from imagebuilder.errors import BuildError, ConfigError, SpaceError
+from imagebuilder.iso import checksums, esp, roles, tree, xorriso
+from imagebuilder.iso.model import BLOCK, Iso, Node
+from imagebuilder.iso.probe import probe
+from imagebuilder.iso.tree import Tree
+from imagebuilder.iso.xorriso import Copy, Put
+from imagebuilder.process import Command, Runner, find, missing
+from imagebuilder.remaster import iso_lists, iso_plan, output
+from imagebuilder.remaster.iso_plan import IsoChanges, Plan
+from imagebuilder.remaster.output import Target
+from imagebuilder.sizes import Size
+
+LONGEST_ID = 32
+PARTITION = "esp.img"
+STRONG = "sha256"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One copy to be made. `work` is a directory for files, `before` the original's set-up."""
+
+    files: Tree
+    plan: Plan
+    changes: IsoChanges
+    work: Path
+    before: list[str]
+
+    @property
+    def partition(self) -> Path:
+        """The copy of the EFI system partition."""
+        return self.work / PARTITION
+
+
+def remaster(
+    source: Path, target: Target, changes: IsoChanges, run: Runner = process.run
+) -> list[str]:
+    """Write a copy of the image at `source` with the changes; return remarks about it.
+
+    Raise ConfigError for an image or a change that cannot be, ToolMissingError without xorriso or
+    mtools, BuildError if the copy would not boot as the original does. Nothing is left then.
+    """
+    output.check(source, target)
+    iso = probe(source)
+    _check(iso, changes)
+    needed = iso.size + _added(changes)
+    _check_room(target, needed)
+    files = tree.load(iso)
+    with tempfile.TemporaryDirectory(prefix="imagebuilder-iso-") as name:
+        work = Path(name)
+        partition = _partition(iso, files, work)
+        plan = iso_plan.make(files, partition, changes, run)
+        job = Job(
+            files=files,
+            plan=plan,
+            changes=changes,
+            work=work,
+            before=xorriso.set_up(run(xorriso.report(source)).output),
+        )
+        output.made(target, lambda path: _write(path, job, run), needed)
+    return _remarks(iso, plan)
+
+
+def _check(iso: Iso, changes: IsoChanges) -> None:
+    where = str(iso.path)
+    if not iso.bootable and not changes.unbootable:
+        hint = "--allow-unbootable copies it all the same"
+        what = "has no boot record (no El Torito, no MBR code)"
+        raise ConfigError(what, where=where, hint=hint)
+    if iso.grown:
+        last = max(part.end for part in iso.partitions)
+        raise ConfigError(
+            f"was modified in place before (partitions end at byte {last}, "
+            f"the volume at {iso.volume.blocks * 2048})",
+            where=where,
+            hint="start from the original image",
+        )
+    if len(changes.volume_id) > LONGEST_ID:
+        what = f"a volume id has at most {LONGEST_ID} characters: {changes.volume_id!r}"
+        raise ConfigError(what, where=where)
+    tools = ["xorriso", *(["mdir", "mcopy"] if iso.uefi else [])]
+    tools += ["implantisomd5"] * implanted(iso)
+    for tool in tools:
+        if not find(tool):
+            raise missing(tool)
+
+
+def implanted(iso: Iso) -> bool:
+    """Whether the image has a checksum of itself, as checkisomd5 reads it."""
+    return checksums.IMPLANTED in iso.volume.application_use
+
+
+def _partition(iso: Iso, files: Tree, work: Path) -> Path | None:
+    """A copy of the EFI system partition, if there is one."""
+    place = roles.esp_place(iso, files)
+    if place is None:
+        return None
+    copied = work / PARTITION
+    with iso.path.open("rb") as source, copied.open("wb") as target:
+        source.seek(place[0])
+        left = place[1]
+        while left and (piece := source.read(min(left, 2**20))):
+            target.write(piece)
+            left -= len(piece)
+    return copied
+
+
+def _write(path: Path, job: Job, run: Runner) -> None:
+    """Write the copy, again if a boot file's checksum has changed with its place, and check it."""
+    wanted = _copy(path, job, run)
+    run(xorriso.copy(wanted))
+    lists = iso_lists.updated(job.files, job.plan.news, _reread(path))
+    if lists != {name: job.plan.contents.get(name) for name in lists}:
+        job = replace(job, plan=replace(job.plan, contents={**job.plan.contents, **lists}))
+        os.truncate(path, 0)
+        again = replace(wanted, puts=(*_puts(job, job.work / "again"), *_partition_file(job)))
+        run(xorriso.copy(again))
+    _check_copy(path, job, run)
+    if implanted(job.files.iso):
+        run(Command(("implantisomd5", "--force", os.fspath(path))))
+
+
+def _reread(path: Path) -> Tree:
+    return tree.load(probe(path))
+
+
+def _copy(path: Path, job: Job, run: Runner) -> Copy:
+    if job.plan.esp:
+        esp.write(job.partition, job.plan.esp, job.changes.epoch, run)
+    uefi = job.files.iso.uefi
+    outside = bool(job.plan.esp) and uefi and not roles.boot_file(job.files, uefi)
+    return Copy(
+        iso=job.files.iso,
+        target=path,
+        epoch=job.changes.epoch,
+        puts=(*_puts(job, job.work / "puts"), *_partition_file(job)),
+        directories=job.plan.directories,
+        removals=job.plan.removals,
+        volume_id=job.changes.volume_id,
+        esp=_appended(job.files.iso, job.partition) if outside else None,
+    )
+
+
+def _partition_file(job: Job) -> tuple[Put, ...]:
+    """The new EFI system partition, where it is a file of the image."""
+    uefi = job.files.iso.uefi
+    node = roles.boot_file(job.files, uefi) if uefi and job.plan.esp else None
+    if node is None:
+        return ()
+    mode = node.mode & 0o777
+    return (Put(source=job.partition, path=node.path, mode=mode, mtime=job.changes.epoch),)
+
+
+def _puts(job: Job, place: Path) -> tuple[Put, ...]:
+    place.mkdir()
+    nodes, epoch = job.files.nodes, job.changes.epoch
+    puts = [Put(source=source, path=path, mtime=epoch) for path, source in job.plan.files.items()]
+    for index, (path, content) in enumerate(sorted(job.plan.contents.items())):
+        (place / str(index)).write_bytes(content)
+        mode = nodes[path].mode & 0o777 if path in nodes else 0o444
+        puts.append(Put(source=place / str(index), path=path, mode=mode, mtime=epoch))
+    return tuple(puts)
+
+
+def _appended(iso: Iso, partition: Path) -> tuple[int, str, Path]:
+    """The number and the type of the partition behind the volume that UEFI starts from."""
+    start = iso.uefi.start if iso.uefi else 0
+    for part in reversed(iso.partitions):
+        if part.start * BLOCK == start:
+            return part.number, part.type, partition
+    raise ConfigError(
+        "its EFI system partition is in no partition table, and cannot be replaced",
+        where=str(iso.path),
+    )
+
+
+def _check_copy(path: Path, job: Job, run: Runner) -> None:
+    """Raise BuildError unless the copy boots as the original does, and holds what it should."""
+    where, plan, old = str(job.files.iso.path), job.plan, job.files.nodes
+    after = xorriso.set_up(run(xorriso.report(path)).output)
+    if different := xorriso.differences(job.before, after):
+        what = "\n".join(("the copy would not boot as the original does", *different))
+        raise BuildError(what, where=where)
+    made = _reread(path)
+    gone = {node.path for removed in plan.removals for node in job.files.below(removed)}
+    own = {*plan.touched, *plan.directories, *(put.path for put in _partition_file(job))}
+    wrong = [name for name, content in plan.contents.items() if made.read(name) != content]
+    wrong += [
+        path
+        for path, source in plan.files.items()
+        if checksums.digest(STRONG, made.pieces(made.file(path)))
+        != checksums.of_file(STRONG, source)
+    ]
+    wrong += sorted(({*old} - gone | own) ^ {*made.nodes})
+    wrong += [
+        p for p in sorted({*old} & {*made.nodes} - own) if _facts(made.nodes[p]) != _facts(old[p])
+    ]
+    if wrong:
+        what = f"the copy does not hold what it should: {', '.join(wrong[:3])}"
+        raise BuildError(what, where=where)
+
+
+def _facts(node: Node) -> tuple[object, ...]:
+    """What has to be the same of a file that was not changed."""
+    return (node.mode, node.uid, node.gid, node.mtime, node.size, node.target, node.rdev)
+
+
+def _added(changes: IsoChanges) -> int:
+    """The bytes of all files that are to be added."""
+    sources = [wish.source for wish in changes.add]
+    files = [file for source in sources for file in (source, *source.rglob("*"))]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _check_room(target: Target, needed: int) -> None:
+    free = shutil.disk_usage(target.path.parent).free
+    if free < needed:
+        raise SpaceError(
+            f"no space for it: {Size(needed)} needed, {Size(free)} free", where=str(target.path)
+        )
+
+
+def _remarks(iso: Iso, plan: Plan) -> list[str]:
+    found = [] if iso.rock_ridge else ["the image has no Rock Ridge: its names are upper-case"]
+    found += [f"changed: {path}" for path in sorted(plan.contents)]
+    found += [f"added: {path}" for path in sorted(plan.files)]
+    found += [f"removed: {path}" for path in plan.removals]
+    return found + [f"changed in the EFI system partition: {path}" for path in sorted(plan.esp)]

@@ -1,0 +1,87 @@
+"""The commands that turn squashfs images into tar archives and back."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+from imagebuilder import process
+from imagebuilder.errors import ConfigError
+from imagebuilder.process import Command
+from imagebuilder.squashfs.superblock import Superblock
+
+
+def unpack(image: Path) -> Command:
+    """The command that writes an image as a tar archive, its root included."""
+    return Command(("sqfs2tar", "-r", ".", os.fspath(image)))
+
+
+def pack(image: Path, like: Superblock) -> Command:
+    """The command that makes an image of a tar archive, with the options of another."""
+    return Command((
+        "tar2sqfs", "-q", "-f",
+        "-c", like.compressor,
+        *(("-X", ",".join(like.options)) if like.options else ()),
+        "-b", str(like.block),
+        *(["-e"] if like.exportable else []),
+        *([] if like.xattrs else ["-x"]),
+        os.fspath(image),
+    ))  # fmt: skip
+
+
+@contextmanager
+def members(image: Path) -> Generator[tarfile.TarFile, None, None]:
+    """The image as an archive to be read from the beginning to the end."""
+    with process.reading(unpack(image)) as file:
+        try:
+            with tarfile.open(fileobj=file, mode="r|") as archive:
+                yield archive
+        except tarfile.TarError as error:
+            raise ConfigError(f"cannot be read: {error}", where=str(image)) from error
+        while file.read(2**20):  # a program that cannot write any more would end with an error
+            pass
+
+
+@contextmanager
+def writer(image: Path, like: Superblock) -> Generator[tarfile.TarFile, None, None]:
+    """An archive whose members become an image."""
+    with process.writing(pack(image, like)) as file:
+        valve = _Valve(file)
+        with tarfile.open(
+            fileobj=cast("IO[bytes]", valve), mode="w|", format=tarfile.PAX_FORMAT
+        ) as archive:
+            try:
+                yield archive
+            except BaseException:
+                valve.open = False
+                raise
+
+
+class _Valve:
+    """A file that takes nothing more once it is shut: an archive that failed gets no end."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.open = file, True
+
+    def write(self, data: bytes, /) -> int:
+        """Pass on what is written, unless shut."""
+        return self.file.write(data) if self.open else len(data)
+
+
+def name(member: tarfile.TarInfo) -> str:
+    """A member's path without `./` in front; the root is empty."""
+    return clean(member.name)
+
+
+def clean(path: str) -> str:
+    """A path without what leads nowhere."""
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+def names(archive: tarfile.TarFile) -> Iterator[tuple[str, tarfile.TarInfo]]:
+    """All members with their clean paths."""
+    return ((name(member), member) for member in archive)

@@ -1,0 +1,133 @@
+"""A copied ISO image starts from CD and from disk, by BIOS and by UEFI, with what was changed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagebuilder.initrd import newc
+from imagebuilder.initrd.model import Archive, Entry
+from imagebuilder.initrd.source import Wish
+from imagebuilder.iso.arguments import ArgumentChange
+from imagebuilder.iso.menu import MenuChange
+from imagebuilder.remaster import iso as story
+from imagebuilder.remaster.initrd import Changes
+from imagebuilder.remaster.iso_plan import IsoChanges
+from imagebuilder.remaster.output import Target
+
+if TYPE_CHECKING:
+    from conftest import Packages
+
+CODE, VARIABLES = Path("/usr/share/OVMF/OVMF_CODE_4M.fd"), Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+pytestmark = [
+    pytest.mark.boots,
+    *(
+        pytest.mark.skipif(not shutil.which(tool), reason=f"needs {tool}")
+        for tool in ("qemu-system-x86_64", "grub-mkrescue", "xorriso", "mcopy")
+    ),
+    pytest.mark.skipif(not Path("/usr/lib/grub/i386-pc").exists(), reason="needs grub-pc-bin"),
+    pytest.mark.skipif(not Path("/usr/lib/grub/x86_64-efi").exists(), reason="needs GRUB for UEFI"),
+]
+INSTALLER = "debian-installer-12-netboot-amd64"
+IMAGES = "usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64"
+MENU = """\
+serial
+terminal_output serial
+set timeout=900
+menuentry "Install" {
+    linux /install/vmlinuz console=ttyS0 panic=-1 wrong=1 ---
+    initrd /install/initrd
+}
+"""
+SCRIPT = """\
+#!/bin/sh
+mount -t proc proc /proc
+echo "STARTED WITH $(cat /proc/cmdline)"
+cat /added
+echo o > /proc/sysrq-trigger
+sleep 60
+"""
+
+
+@pytest.fixture(scope="module")
+def image(packages: Packages, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An installer's image as grub-mkrescue makes it, remastered."""
+    place = tmp_path_factory.mktemp("iso")
+    top = place / "tree"
+    (top / "install").mkdir(parents=True)
+    (top / "boot/grub").mkdir(parents=True)
+    shutil.copy(packages.tree(INSTALLER) / IMAGES / "linux", top / "install/vmlinuz")
+    tree = packages.tree("busybox-static")
+    busybox = next(path for path in tree.rglob("bin/busybox") if path.is_file()).read_bytes()
+    entries = [Entry(name=name, mode=0o40755) for name in ("bin", "proc")]
+    entries += [Entry(name="bin/sh", mode=0o100755, content=busybox)]
+    entries += [
+        Entry(name=f"bin/{name}", mode=0o120777, content=b"sh")
+        for name in ("cat", "mount", "sleep")
+    ]
+    (top / "install/initrd").write_bytes(newc.write(Archive(entries=tuple(entries))))
+    (top / "boot/grub/grub.cfg").write_text(MENU)
+    made = place / "original.iso"
+    subprocess.run(["grub-mkrescue", "-o", made, top], check=True, capture_output=True)
+    (place / "init").write_text(SCRIPT)
+    (place / "init").chmod(0o755)
+    (place / "added").write_text("ADDED TO THE INITRD\n")
+    wishes = tuple(Wish(source=place / name, path=name) for name in ("init", "added"))
+    changes = IsoChanges(
+        menus=MenuChange(
+            timeout=0, arguments=ArgumentChange(add=("automatic=1",), remove=("wrong",))
+        ),
+        initrd=Changes(add=wishes),
+        volume_id="REMASTERED",
+    )
+    target = place / "copy.iso"
+    story.remaster(made, Target(path=target), changes)
+    return target
+
+
+@pytest.fixture
+def firmware(tmp_path: Path) -> list[str]:
+    if not CODE.exists():
+        pytest.skip("needs OVMF")
+    own = tmp_path / "variables.fd"
+    shutil.copy(VARIABLES, own)
+    return ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={CODE}",
+           "-drive", f"if=pflash,format=raw,unit=1,file={own}"]  # fmt: skip
+
+
+def said(image: Path, medium: str, board: str, *words: str) -> str:
+    drive = f"if=none,id=medium,format=raw,readonly=on,file={image}"
+    device = {
+        "cd": ["-drive", f"{drive},media=cdrom", "-device", "ide-cd,drive=medium,bootindex=1"],
+        "disk": [
+            "-drive", drive, "-device", "qemu-xhci",
+            "-device", "usb-storage,drive=medium,bootindex=1",
+        ],
+    }[medium]  # fmt: skip
+    return subprocess.run(
+        ["qemu-system-x86_64", "-nodefaults", "-machine", board, "-m", "768", "-display", "none",
+         "-vga", "std", "-serial", "stdio", "-no-reboot", *words, *device],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=400,
+        check=True,
+    ).stdout  # fmt: skip
+
+
+def check(output: str) -> None:
+    line = next(line for line in output.splitlines() if "STARTED WITH" in line)
+    assert "automatic=1" in line
+    assert "wrong" not in line
+    assert "ADDED TO THE INITRD" in output
+
+
+@pytest.mark.parametrize("medium", ["cd", "disk"])
+def test_the_copy_starts_by_bios(image: Path, medium: str) -> None:
+    check(said(image, medium, "pc"))
+
+
+@pytest.mark.parametrize("medium", ["cd", "disk"])
+def test_the_copy_starts_by_uefi(image: Path, medium: str, firmware: list[str]) -> None:
+    check(said(image, medium, "q35", *firmware))

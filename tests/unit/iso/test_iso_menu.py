@@ -1,0 +1,190 @@
+"""Menus of boot loaders: what they name, and changes of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from imagebuilder.iso import arguments, grubcfg, isolinuxcfg, menu
+from imagebuilder.iso.arguments import ArgumentChange
+from imagebuilder.iso.menu import Loader, MenuChange
+from imagebuilder.remaster.iso_plan import relabelled
+
+UBUNTU = """\
+set timeout=30
+loadfont unicode
+menuentry "Try or Install Ubuntu Server" {
+	set gfxpayload=keep
+	linux	/casper/vmlinuz  ---
+	initrd	/casper/initrd
+}
+grub_platform
+if [ "$grub_platform" = "efi" ]; then
+menuentry 'Boot from next volume' {
+	exit 1
+}
+menuentry 'UEFI Firmware Settings' {
+	fwsetup
+}
+fi
+"""
+DEBIAN = """\
+if [ x$feature_default_font_path = xy ] ; then
+   font=unicode
+fi
+menuentry --hotkey=g 'Graphical install' {
+    set background_color=black
+    linux    /install.amd/vmlinuz vga=788 --- quiet
+    initrd   /install.amd/gtk/initrd.gz
+}
+"""
+ISOLINUX = """\
+default vesamenu.c32
+prompt 0
+timeout 0
+label install
+	menu label ^Install
+	kernel /install.amd/vmlinuz
+	append vga=788 initrd=/install.amd/initrd.gz --- quiet
+label rescue
+	menu label ^Rescue mode
+	kernel /install.amd/vmlinuz
+	append initrd=/install.amd/initrd.gz rescue/enable=true --- quiet
+"""
+
+
+def test_grubs_entries_name_kernel_initrd_and_arguments() -> None:
+    first, *others = grubcfg.entries(UBUNTU)
+    assert (first.title, first.kernel, first.initrds) == (
+        "Try or Install Ubuntu Server", "casper/vmlinuz", ("casper/initrd",),
+    )  # fmt: skip
+    assert [entry.title for entry in others] == ["Boot from next volume", "UEFI Firmware Settings"]
+
+
+def test_isolinux_entries_name_kernel_initrd_and_arguments() -> None:
+    first, second = isolinuxcfg.entries(ISOLINUX)
+    assert (first.title, first.kernel) == ("Install", "install.amd/vmlinuz")
+    assert second.initrds == ("install.amd/initrd.gz",)
+
+
+def test_a_device_in_front_of_a_path_is_left_out() -> None:
+    assert menu.plain("($root)/casper/vmlinuz") == menu.plain("/casper/vmlinuz")
+
+
+def test_a_timeout_replaces_the_old_one() -> None:
+    new = grubcfg.changed(UBUNTU, MenuChange(timeout=0))
+    assert new == UBUNTU.replace("timeout=30", "timeout=0")
+
+
+def test_a_timeout_comes_before_the_first_entry_where_there_is_none() -> None:
+    new = grubcfg.changed(DEBIAN, MenuChange(timeout=3))
+    assert new.index("set timeout=3\n") == new.index("menuentry") - len("set timeout=3\n")
+
+
+def test_a_menu_without_entries_gets_no_timeout() -> None:
+    assert grubcfg.changed("search --file /.disk/info\n", MenuChange(timeout=3)) == (
+        "search --file /.disk/info\n"
+    )
+
+
+def test_isolinux_waits_a_tenth_of_a_second_where_nothing_was_asked_for() -> None:
+    new = isolinuxcfg.changed(ISOLINUX, MenuChange(timeout=0))
+    assert "timeout 1\n" in new
+    assert "prompt 0\n" in new
+
+
+def test_isolinux_counts_in_tenths_of_seconds() -> None:
+    assert "timeout 50\n" in isolinuxcfg.changed(ISOLINUX, MenuChange(timeout=5))
+
+
+def test_isolinux_default_is_a_label() -> None:
+    assert "default rescue\n" in isolinuxcfg.changed(ISOLINUX, MenuChange(default="Rescue mode"))
+    assert "default rescue\n" in isolinuxcfg.changed(ISOLINUX, MenuChange(default="1"))
+
+
+def test_grubs_default_is_quoted_unless_it_is_a_number() -> None:
+    assert "set default='A b'\n" in grubcfg.changed(UBUNTU, MenuChange(default="A b"))
+    assert "set default=1\n" in grubcfg.changed(UBUNTU, MenuChange(default="1"))
+
+
+def test_entries_that_are_dropped_go_with_their_braces() -> None:
+    new = grubcfg.changed(UBUNTU, MenuChange(drop=("UEFI*", "Boot*")))
+    assert [entry.title for entry in grubcfg.entries(new)] == ["Try or Install Ubuntu Server"]
+    assert new.endswith('if [ "$grub_platform" = "efi" ]; then\nfi\n')
+
+
+def test_entries_that_are_not_kept_go() -> None:
+    new = isolinuxcfg.changed(ISOLINUX, MenuChange(keep=("Rescue*",)))
+    assert [entry.title for entry in isolinuxcfg.entries(new)] == ["Rescue mode"]
+    assert new.startswith("default vesamenu.c32\n")
+
+
+def test_entries_are_renamed() -> None:
+    change = MenuChange(rename=(("Install", "Mine"), ("Try or Install Ubuntu Server", "Mine")))
+    assert "menuentry 'Mine' {" in grubcfg.changed(UBUNTU, change)
+    assert "menu label Mine\n" in isolinuxcfg.changed(ISOLINUX, change)
+
+
+@pytest.mark.parametrize(
+    ("given", "change", "expected"),
+    [
+        ("---", ArgumentChange(add=("autoinstall",)), "autoinstall ---"),
+        ("vga=788 --- quiet", ArgumentChange(add=("a",)), "vga=788 a --- quiet"),
+        ("vga=788 --- quiet", ArgumentChange(add=("a",), persist=True), "vga=788 --- quiet a"),
+        ("vga=788", ArgumentChange(add=("a",), persist=True), "vga=788 --- a"),
+        ("vga=788 --- quiet", ArgumentChange(remove=("quiet", "vga")), "---"),
+        ("quietly quiet=1 x", ArgumentChange(remove=("quiet",)), "quietly x"),
+        ("a b", ArgumentChange(add=("a", "c")), "a b c"),
+        ("", ArgumentChange(add=("ds=nocloud;s=/x",)), '"ds=nocloud;s=/x"'),
+        ('"a b" c', ArgumentChange(remove=("c",)), '"a b"'),
+    ],
+)
+def test_arguments_are_added_and_removed(given: str, change: ArgumentChange, expected: str) -> None:
+    assert arguments.changed(arguments.words(given), change, quote=True) == arguments.words(
+        expected
+    )
+
+
+def test_isolinux_quotes_nothing() -> None:
+    change = MenuChange(arguments=ArgumentChange(add=("ds=nocloud;s=/x",)))
+    new = isolinuxcfg.changed(ISOLINUX, change)
+    assert "initrd=/install.amd/initrd.gz ds=nocloud;s=/x --- quiet\n" in new
+
+
+def test_arguments_change_on_every_kernels_line_and_on_no_other() -> None:
+    change = MenuChange(arguments=ArgumentChange(add=("x",)))
+    old, new = UBUNTU.splitlines(), grubcfg.changed(UBUNTU, change).splitlines()
+    assert [b for a, b in zip(old, new, strict=True) if a != b] == [
+        "\tlinux\t/casper/vmlinuz x ---"
+    ]
+
+
+def test_no_change_changes_nothing() -> None:
+    assert grubcfg.changed(UBUNTU, MenuChange()) == UBUNTU
+    assert isolinuxcfg.changed(ISOLINUX, MenuChange()) == ISOLINUX
+
+
+@pytest.mark.parametrize(
+    ("path", "loader"),
+    [
+        ("boot/grub/grub.cfg", Loader.GRUB),
+        ("EFI/BOOT/grub.cfg", Loader.GRUB),
+        ("EFI/BOOT/BOOT.conf", Loader.GRUB),
+        ("boot/grub/x86_64-efi/grub.cfg", Loader.GRUB),
+        ("isolinux/txt.cfg", Loader.ISOLINUX),
+        ("syslinux/syslinux.cfg", Loader.ISOLINUX),
+        ("boot/grub/themes/x/theme.cfg", None),
+        ("preseed.cfg", None),
+        ("pool/main/x.deb", None),
+    ],
+)
+def test_menus_are_known_by_their_paths(path: str, loader: Loader | None) -> None:
+    assert menu.loader(path) is loader
+
+
+def test_a_volume_id_changes_where_it_is_looked_for() -> None:
+    text = (
+        "search -l 'OLD 1'\nlinux root=live:CDLABEL=OLD\\x201 stage2=hd:LABEL=OLD\\x201:x OLD 1\n"
+    )
+    assert relabelled(text, "OLD 1", "NEW 2") == (
+        "search -l 'NEW 2'\nlinux root=live:CDLABEL=NEW\\x202 stage2=hd:LABEL=NEW\\x202:x OLD 1\n"
+    )

@@ -1,0 +1,60 @@
+"""Programs that are read from and written to: how they end is told."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from imagebuilder import process
+from imagebuilder.errors import CommandError, ToolMissingError
+from imagebuilder.process import Command
+
+FAILS = "import sys; sys.stdout.write('half'); sys.stderr.write('no luck'); sys.exit(3)"
+
+
+def python(code: str) -> Command:
+    return Command((sys.executable, "-c", code))
+
+
+def test_what_a_program_writes_is_read_without_its_messages() -> None:
+    with process.reading(python("import sys; print('out'); print('err', file=sys.stderr)")) as file:
+        assert file.read() == b"out\n"
+
+
+def test_a_program_that_fails_after_writing_is_told_of() -> None:
+    with (
+        pytest.raises(CommandError, match=r"exit status 3\nno luck"),
+        process.reading(python(FAILS)) as file,
+    ):
+        assert file.read() == b"half"
+
+
+def test_a_program_gets_what_is_written() -> None:
+    code = "import sys; sys.exit(sys.stdin.read() != 'hello')"
+    with process.writing(python(code)) as file:
+        file.write(b"hello")
+
+
+def test_a_program_that_stops_reading_is_told_of() -> None:
+    with (
+        pytest.raises(CommandError, match=r"exit status 3\n.*no luck"),
+        process.writing(python(FAILS)) as file,
+    ):
+        file.write(bytes(2**24))
+
+
+def test_an_error_of_ours_ends_the_program() -> None:
+    with (
+        pytest.raises(ValueError, match="ours"),
+        process.reading(python("import time; time.sleep(600)")),
+    ):
+        raise ValueError("ours")
+
+
+def test_a_program_that_is_not_there_is_named() -> None:
+    with (
+        pytest.raises(ToolMissingError, match="no-such-program is not installed"),
+        process.reading(Command(("no-such-program",))),
+    ):
+        pass
