@@ -133,6 +133,17 @@ def test_diskimage_builder_ends_with_1_and_prints_command_lines(workshop: Worksh
     assert (workshop.directory / "b.tar").is_file()
 
 
+def test_a_ramdisk_is_made_as_its_own_program_makes_it(workshop: Workshop) -> None:
+    hook = "echo made >$IMAGE_NAME.initramfs\n"
+    workshop.element("our-ramdisk", {"cleanup.d/50-our-ramdisk": hook})
+    put(workshop, entry("a", ramdisk="true", ramdisk_element="our-ramdisk"), entry("b"))
+    done = workshop.imagebuilder("build", "images.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ramdisk-image-create -o a -t tar --ramdisk-element our-ramdisk" in done.stderr
+    assert (workshop.directory / "a.initramfs").read_text() == "made\n"
+    assert not (workshop.directory / "b.initramfs").exists()
+
+
 def test_secrets_are_not_in_the_command_lines_of_builds(workshop: Workshop) -> None:
     document = "variables: {TOKEN: {type: string, secret: true, help: a token}}\n"
     workshop.element("secretive", {"element.yaml": document})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,14 @@ def test_a_build_gets_its_image_s_words_and_its_share_of_memory() -> None:
     found = command(task("web"), Grant(job=task("web").job, memory=5))
     assert found.argv[1:] == ("-m", "imagebuilder", "build", "-o", "web", "tiny")
     assert found.environment() == {"HOME": "/root", "IMAGEBUILDER_MEMORY": "5"}
+
+
+def test_a_ramdisk_has_a_program_of_its_own() -> None:
+    plain = task("a")
+    ramdisk = replace(plain, image=replace(plain.image, ramdisk=True))
+    found = command(ramdisk, Grant(job=plain.job, memory=5))
+    assert "ramdisk_image_create()" in found.argv[2]
+    assert found.argv[3:] == ("-o", "a", "tiny")
 
 
 def test_a_build_without_memory_is_on_disk() -> None:
