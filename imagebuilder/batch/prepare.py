@@ -18,18 +18,18 @@ from imagebuilder.cache.store import Store
 from imagebuilder.errors import BuildError, ConfigError, Interrupted
 from imagebuilder.options import SHARED_PACKAGES, Request, cache_directory, parse
 from imagebuilder.plan import digest, make
-from imagebuilder.plan.model import Plan
+from imagebuilder.plan.model import Draft, Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """An image that can be built: its whole command line and environment, and what it takes."""
+    """An image that can be built: its whole environment, its outputs, and what it takes."""
 
     image: Image
-    words: tuple[str, ...]
     environment: Mapping[str, str]
     outputs: tuple[Path, ...]
     job: Job
+    secrets: frozenset[str] = frozenset()  # values never to be shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +56,10 @@ class _Planned:
     plan: Plan
 
 
-def prepare(images: Sequence[Image], words: Sequence[str], environment: Mapping[str, str]) -> Batch:
-    """Plan all images; raise BuildError, with the file and the image, at the first that cannot be.
-
-    `words` are options for all of them; those of an image win.
-    """
-    planned = [_plan(image, words, environment) for image in images]
+def prepare(images: Sequence[Image], environment: Mapping[str, str]) -> Batch:
+    """Plan all images; raise BuildError, with file and image, at the first that cannot be built."""
+    drafts = [_draft(image, environment) for image in images]
+    planned = [_plan(image, draft) for image, draft in zip(images, drafts, strict=True)]
     _check_outputs(planned)
     names = shared.groups([each.plan for each in planned])
     common = shared.packages([each.plan for each in planned], names)
@@ -88,16 +86,22 @@ def blamed(image: Image) -> Generator[None, None, None]:
         raise
 
 
-def _plan(image: Image, words: Sequence[str], environment: Mapping[str, str]) -> _Planned:
+def _draft(image: Image, environment: Mapping[str, str]) -> Draft:
+    """What is known of an image before any namespace is entered, which some checks look at."""
     with blamed(image):
         given = {**environment, **image.environment}
-        request = parse((*words, *image.words), given, ramdisk=image.ramdisk)
+        request = parse(image.words, given, ramdisk=image.ramdisk)
         draft = make.draft(request)
         check.before(draft)
         base_of(request)
         _check_logfile(request)
+    return draft
+
+
+def _plan(image: Image, draft: Draft) -> _Planned:
+    with blamed(image):
         plan, _ = look_ahead(draft, outside=False)
-    return _Planned(image=image, request=request, plan=plan)
+    return _Planned(image=image, request=draft.request, plan=plan)
 
 
 def _check_logfile(request: Request) -> None:
@@ -156,7 +160,8 @@ def _roots(planned: Sequence[_Planned], groups: Sequence[str]) -> Mapping[str, t
 
 
 def _layer(planned: _Planned) -> tuple[Store, str]:
-    plan, outside = look_ahead(make.draft(planned.request))
+    with blamed(planned.image):
+        plan, outside = look_ahead(make.draft(planned.request))
     return layers.store_of(plan), digest.chain(plan, outside.digests)[0].id
 
 
@@ -167,8 +172,8 @@ def _task(planned: _Planned, group: str) -> Task:
         room.check(job)
         return Task(
             image=planned.image,
-            words=planned.request.words,
             environment=planned.request.environment,
             outputs=outputs,
             job=job,
+            secrets=planned.plan.secrets,
         )

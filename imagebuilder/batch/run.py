@@ -118,7 +118,7 @@ def command(task: Task, grant: Grant) -> Command:
     limit = {MEMORY: str(grant.memory)} if grant.memory else {"DIB_NO_TMPFS": "1"}
     program = ("-c", RAMDISK) if task.image.ramdisk else ("-m", "imagebuilder", "build")
     return Command(
-        (sys.executable, *program, *task.words),
+        (sys.executable, *program, *task.image.words),
         env={**task.environment, **limit},
         base={},
     )

@@ -7,13 +7,14 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagebuilder.batch.load import SCHEMA, Image, load
 from imagebuilder.batch.prepare import Batch, Task, prepare
 from imagebuilder.batch.run import How, Outcome, Shown, run
 from imagebuilder.cli.guard import complain, guarded
+from imagebuilder.element.environment import redact
 from imagebuilder.errors import BuildError, ConfigError, Interrupted
 from imagebuilder.options import split
 from imagebuilder.schema import descriptions
@@ -33,8 +34,8 @@ class Printer:
         return Shown(begun=self.begun, line=self.line, ended=self.ended)
 
     def begun(self, task: Task) -> None:
-        """Print the command line."""
-        print_command(task.image)
+        """Print the command line, without secrets."""
+        print_command(redact(str(task.image), task.secrets))
 
     def line(self, task: Task, text: str) -> None:
         """Print what an image's build has printed."""
@@ -101,14 +102,15 @@ def from_words(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]] | N
 def build(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     """Build the images of `arguments.files`; 0, or the status of the first that has failed.
 
-    `words` are options of all of them.
+    `words` are options for all of them; those of an image win.
     """
-    images = load(arguments.files)
+    loaded = load(arguments.files)
+    images = [replace(image, words=(*words, *image.words)) for image in loaded]
     if arguments.dry_run:
         for image in images:
-            print_command(image)
+            print_command(str(image))
         return 0
-    batch = prepare(images, words, os.environ)
+    batch = prepare(images, os.environ)
     jobs = arguments.jobs or len(os.sched_getaffinity(0))
     _say_sharing(batch)
     printer = Printer(labels(images) if jobs > 1 else {})
@@ -118,9 +120,9 @@ def build(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     return next((each.status for each in outcomes if each.status), 0)
 
 
-def print_command(image: Image) -> None:
-    """The image's command line and an empty line, as diskimage-builder prints them."""
-    print(f"{image}\n", file=sys.stderr, flush=True)
+def print_command(line: str) -> None:
+    """A command line and an empty line, as diskimage-builder prints them."""
+    print(f"{line}\n", file=sys.stderr, flush=True)
 
 
 def labels(images: Sequence[Image]) -> dict[str, str]:

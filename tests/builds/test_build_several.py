@@ -133,6 +133,27 @@ def test_diskimage_builder_ends_with_1_and_prints_command_lines(workshop: Worksh
     assert (workshop.directory / "b.tar").is_file()
 
 
+def test_a_ramdisk_is_made_as_its_own_program_makes_it(workshop: Workshop) -> None:
+    hook = "echo made >$IMAGE_NAME.initramfs\n"
+    workshop.element("our-ramdisk", {"cleanup.d/50-our-ramdisk": hook})
+    put(workshop, entry("a", ramdisk="true", ramdisk_element="our-ramdisk"), entry("b"))
+    done = workshop.imagebuilder("build", "images.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ramdisk-image-create -o a -t tar --ramdisk-element our-ramdisk" in done.stderr
+    assert (workshop.directory / "a.initramfs").read_text() == "made\n"
+    assert not (workshop.directory / "b.initramfs").exists()
+
+
+def test_secrets_are_not_in_the_command_lines_of_builds(workshop: Workshop) -> None:
+    document = "variables: {TOKEN: {type: string, secret: true, help: a token}}\n"
+    workshop.element("secretive", {"element.yaml": document})
+    put(workshop, entry("a", "secretive", environment="{TOKEN: hidden-value}"))
+    done = workshop.imagebuilder("build", "images.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "TOKEN=*** disk-image-create -o a" in done.stderr
+    assert "hidden-value" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("second", "expected"),
     [
@@ -216,7 +237,9 @@ def test_packages_that_not_all_have_early_are_installed_in_their_own_phase(
 
 
 def test_outputs_are_those_of_the_images_alone(workshop: Workshop) -> None:
-    workshop.element("late", {"install.d/50-late": "env | grep -v TMP >/late || true\n"})
+    workshop.element(
+        "late", {"install.d/50-late": "env | grep -Ev 'TMP|dib_build' >/late || true\n"}
+    )
     put(workshop, entry("a", "late", checksum="true"), entry("b"))
     assert workshop.imagebuilder("build", "images.yaml", "-j2").returncode == 0
     together = digest(workshop, "a.tar")

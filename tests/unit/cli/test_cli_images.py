@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,7 @@ SCRATCH = Demand(device=1, path="/tmp", size=1, purpose="scratch")
 
 def task(name: str, *outputs: str) -> Task:
     return Task(
-        image=Image(name=name, where="", words=()),
-        words=("-o", name, "tiny"),
+        image=Image(name=name, where="", words=("-o", name, "tiny")),
         environment={"HOME": "/root"},
         outputs=tuple(map(Path, outputs)),
         job=Job(name=name, group="", scratch=SCRATCH),
@@ -86,6 +86,17 @@ def test_a_dry_run_prints_the_command_lines_alone(
     assert printed.out == ""
 
 
+def test_options_of_all_images_come_before_those_of_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(FILE)
+    found = images.from_words(["--dry-run", "--offline", str(file)])
+    assert found
+    assert images.build(*found) == 0
+    assert " disk-image-create --offline -o out/web " in capsys.readouterr().err
+
+
 def test_a_file_that_is_wrong_ends_with_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,6 +136,14 @@ def test_a_build_gets_its_image_s_words_and_its_share_of_memory() -> None:
     found = command(task("web"), Grant(job=task("web").job, memory=5))
     assert found.argv[1:] == ("-m", "imagebuilder", "build", "-o", "web", "tiny")
     assert found.environment() == {"HOME": "/root", "IMAGEBUILDER_MEMORY": "5"}
+
+
+def test_a_ramdisk_has_a_program_of_its_own() -> None:
+    plain = task("a")
+    ramdisk = replace(plain, image=replace(plain.image, ramdisk=True))
+    found = command(ramdisk, Grant(job=plain.job, memory=5))
+    assert "ramdisk_image_create()" in found.argv[2]
+    assert found.argv[3:] == ("-o", "a", "tiny")
 
 
 def test_a_build_without_memory_is_on_disk() -> None:
