@@ -65,6 +65,7 @@ class Workshop:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=_take_signals,
         )
 
     def create(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -88,6 +89,12 @@ class Workshop:
             errors="replace",
             check=False,
         )
+
+
+def _take_signals() -> None:
+    """Undo what a shell does to programs in the background, which would ignore them for good."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def furnished(directory: Path) -> Workshop:
