@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from programs import take_signals
 
 ROOT = Path(__file__).parents[1]
 ELEMENTS = ROOT / "tests" / "elements"
@@ -65,7 +66,7 @@ class Workshop:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            preexec_fn=_take_signals,
+            preexec_fn=take_signals,
         )
 
     def create(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -89,12 +90,6 @@ class Workshop:
             errors="replace",
             check=False,
         )
-
-
-def _take_signals() -> None:
-    """Undo what a shell does to programs in the background, which would ignore them for good."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def furnished(directory: Path) -> Workshop:

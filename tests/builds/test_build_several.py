@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from programs import take_signals
 
 if TYPE_CHECKING:
     from conftest import Workshop
@@ -305,6 +306,7 @@ def started(workshop: Workshop, *words: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=take_signals,
     )
 
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from programs import take_signals
 
 from imagebuilder.errors import CommandError
 from imagebuilder.process import Command
@@ -192,6 +193,7 @@ def test_nothing_outlives_a_builder_that_is_killed(tmp_path: Path, number: signa
         builder = subprocess.Popen(
             [sys.executable, "-c", BUILDER, str(tmp_path), tag],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+            preexec_fn=take_signals,
         )  # fmt: skip
         assert builder.stdout
         assert builder.stdout.readline() == b"ready\n"
