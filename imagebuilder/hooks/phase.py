@@ -27,6 +27,10 @@ PATIENCE = 60.0  # seconds for a fingerprint
 LAST_LINES = 12
 LONGEST_LINE = 1 << 16
 NOT_IN_TARGET = ("TMPDIR", "VIRTUAL_ENV")
+# Where our modules are, and with them those of diskimage-builder that Python hooks import; unless
+# we are installed, only we know that place.
+HOME = Path(__file__).parents[2]
+PACKAGES = ("site-packages", "dist-packages")
 SEES_TARGET_ROOT = ("root", "cleanup")
 SEES_KERNEL_FILESYSTEMS = ("extra-data", "post-root", "pre-finalise", "cleanup")
 
@@ -196,6 +200,8 @@ def _variables(work: Work) -> dict[str, str]:
     if work.inside:
         given = {key: value for key, value in given.items() if key not in NOT_IN_TARGET}
         return {**given, "HOME": "/root", "PATH": f"{PATH}:{library / 'bin'}"}
+    if HOME.name not in PACKAGES:
+        given["PYTHONPATH"] = ":".join(filter(None, (given.get("PYTHONPATH"), str(HOME))))
     known = [part for part in given.get("PATH", "").split(":") if part]
     missing = [part for part in PATH.split(":") if part not in known]
     return {**given, "PATH": ":".join([str(library / "bin"), *known, *missing])}

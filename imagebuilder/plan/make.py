@@ -67,7 +67,7 @@ def draft(request: Request) -> Draft:
         types=_types(request, elements),
         variables=_variables(request, elements, disk, ":".join(map(str, search))),
         attached=why,
-        warnings=_warnings(search, tree),
+        warnings=_warnings(search, elements, tree),
     )
 
 
@@ -231,8 +231,12 @@ def _epoch(environment: Mapping[str, str]) -> str:
     return text
 
 
-def _warnings(search: tuple[Path, ...], tree: HooksTree) -> tuple[str, ...]:
+def _warnings(
+    search: tuple[Path, ...], elements: tuple[Element, ...], tree: HooksTree
+) -> tuple[str, ...]:
+    used = {element.name for element in elements}
+    pairs = load.overridden(search)
     return (
-        *(f"Element <{ours}> overrides <{other}>" for ours, other in load.overridden(search)),
+        *(f"Element <{ours}> overrides <{other}>" for ours, other in pairs if ours.name in used),
         *(f"{path} will not run: {reason}" for path, reason in tree.ignored),
     )

@@ -132,9 +132,12 @@ def test_functions_that_hooks_call_do_what_they_say(workshop: Workshop) -> None:
 def test_hooks_may_say_sudo_where_there_is_none(workshop: Workshop) -> None:
     script = (
         "sudo -E mkdir -p $where/made\nsudo touch $where/made/a\n"
-        "sudo MARK=given sh -c 'echo $MARK $KEPT' | sudo tee $where/made/b\n"
-        "sudo -n -H -u root -- id -u >$where/made/c\nsudo -u '#0' id -u >>$where/made/c\n"
-        "sudo -v; sudo -s 'echo shell' >$where/made/d\n! sudo -l\n"
+        "sudo MARK=given sh -c 'echo $MARK ${KEPT:-new}' | sudo tee $where/made/b\n"
+        "sudo -E sh -c 'echo $KEPT' >>$where/made/b\n"
+        "sudo --preserve-env=KEPT sh -c 'echo $KEPT $LC_ALL' >>$where/made/b\n"
+        "sudo -nHu root -- id -u >$where/made/c\nsudo -u '#0' id -u >>$where/made/c\n"
+        "sudo -v; sudo -s echo shell '*' >$where/made/d\n! sudo -l\n"
+        "sudo -iu root pwd >>$where/made/d\n"
     )
     workshop.element("sudoer", {
         "extra-data.d/50-host": f"where=$TMP_MOUNT_PATH/host; export KEPT=kept\n{script}",
@@ -143,7 +146,7 @@ def test_hooks_may_say_sudo_where_there_is_none(workshop: Workshop) -> None:
     image = build(workshop, "sudoer")
     for side in ("host", "inside"):
         texts = [image.texts[f"{side}/made/{name}"] for name in "abcd"]
-        assert texts == ["", "given kept\n", "0\n0\n", "shell\n"]
+        assert texts == ["", "given new\nkept\nkept C\n", "0\n0\n", "shell *\n/root\n"]
 
 
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv")
