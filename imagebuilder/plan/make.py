@@ -10,8 +10,8 @@ from pathlib import Path
 from imagebuilder import registry, schema
 from imagebuilder.disk import load as disk_load
 from imagebuilder.disk.model import Defaults, Disk
+from imagebuilder.element import documents, load, merge, packages, resolve
 from imagebuilder.element import environment as element_environment
-from imagebuilder.element import load, merge, packages, resolve
 from imagebuilder.element.model import PHASES, Element, HooksTree
 from imagebuilder.errors import ConfigError, nearest
 from imagebuilder.options import FROM_BATCH, SHARED_PACKAGES, Request, cache_directory
@@ -33,6 +33,7 @@ INWARD = (
     "DIB_APT_LOCAL_CACHE", "DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MIN_TMPFS", "DIB_NO_TMPFS",
     "DIB_OFFLINE", "DIB_QUIET",
 )  # fmt: skip
+NUMBERED = re.compile(r"[0-9]")  # a file whose name begins so is meant to be a hook, and not data
 NO_DISK = "no-final-image"  # anywhere in an element's name
 OF_THE_TREE = "tree"  # the SOURCE of formats that are archives of the tree
 # What bash takes for an exported function; a hook calls it as `... || die 'message'`.
@@ -181,11 +182,12 @@ def _variables(
         "ARCH": request.arch,
         "DIB_ARGS": " ".join(word for word in request.words if not INWARD_WORD.fullmatch(word)),
         "DIB_BOOT_LABEL": boot,
-        "DIB_CHECKSUM": request.checksum or "0",
+        "DIB_CHECKSUM": {"": "0", "md5,sha256": "1"}.get(request.checksum, request.checksum),
         "DIB_DEBUG_TRACE": str(request.trace),
         "DIB_DEFAULT_INSTALLTYPE": request.install_type or "source",
         "DIB_ENV": _declared_as_bash(given),
         "DIB_IMAGE_CACHE": str(cache_directory(request)),
+        **_asked(request),
         "DIB_LOCKFILES": given.get("DIB_LOCKFILES") or str(cache_directory(request) / "lockfiles"),
         "DIB_MOUNTPOINTS": "|".join(disk.mount_points),
         "DIB_OFFLINE": "1" if request.offline else "",
@@ -204,6 +206,17 @@ def _variables(
         "LC_ALL": "C",
         "SOURCE_DATE_EPOCH": _epoch(given),
     }  # fmt: skip
+
+
+def _asked(request: Request) -> dict[str, str]:
+    """The options about sizes and memory, under the names of their variables."""
+    sizes = {
+        "DIB_IMAGE_SIZE": (request.image_size, "GiB"),
+        "DIB_IMAGE_EXTRA_SIZE": (request.extra_size, "MiB"),
+        "DIB_MIN_TMPFS": (request.min_tmpfs, "GiB"),
+    }
+    found = {name: f"{size / UNITS[unit]:g}" for name, (size, unit) in sizes.items() if size}
+    return {**found, "DIB_NO_TMPFS": str(int(request.no_tmpfs))}
 
 
 def _table_name(labels: list[str]) -> str:
@@ -238,5 +251,10 @@ def _warnings(
     pairs = load.overridden(search)
     return (
         *(f"Element <{ours}> overrides <{other}>" for ours, other in pairs if ours.name in used),
-        *(f"{path} will not run: {reason}" for path, reason in tree.ignored),
+        *documents.remarks(elements),
+        *(
+            f"{path} will not run: {reason}"
+            for path, reason in tree.ignored
+            if NUMBERED.match(path.name)
+        ),
     )
