@@ -149,6 +149,36 @@ def test_hooks_may_say_sudo_where_there_is_none(workshop: Workshop) -> None:
         assert texts == ["", "given new\nkept\nkept C\n", "0\n0\n", "shell *\n/root\n"]
 
 
+def test_hooks_import_modules_of_diskimage_builder_and_ask_for_elements(
+    workshop: Workshop,
+) -> None:
+    workshop.element("asking", {"extra-data.d/50": (
+        "sudo -E $DIB_PYTHON_EXEC -c 'from diskimage_builder import logging_config, paths;"
+        " logging_config.setup(); paths.show_path(\"lib\")' >$TMP_MOUNT_PATH/where\n"
+        "$DIB_PYTHON_EXEC $_LIB/element-info.py asking tiny >$TMP_MOUNT_PATH/names\n"
+        "echo $DIB_IMAGE_SIZE $DIB_NO_TMPFS $DIB_MIN_TMPFS $DIB_CHECKSUM >$TMP_MOUNT_PATH/asked\n"
+    )})  # fmt: skip
+    image = build(workshop, "asking", "--image-size", "2.5", "--checksum", "--no-tmpfs")
+    assert image.texts["where"].endswith("/imagebuilder/lib\n")
+    assert image.texts["names"] == "asking tiny\n"
+    assert image.texts["asked"] == "2.5 1 2 1\n"
+    assert "Image file out.tar created..." in image.log
+    assert "Expanded element dependencies to: asking packages tiny" in image.log
+
+
+def test_files_of_others_may_have_keys_that_mean_nothing(workshop: Workshop) -> None:
+    element = workshop.element("others", {
+        "pkg-map": '{"default": {"a": "1", "a": "2"}, "distros": {}}',
+        "package-installs.yaml": "a:\n  because: it is good\n",
+        "install.d/50-others": "true\n",
+    })  # fmt: skip
+    (element / "install.d/package-installs-others").write_text("a\n")
+    log = build(workshop, "others", "package-installs").log
+    assert "the key 'a' is given twice; the last one counts" in log
+    assert "unknown key 'because', which does nothing" in log
+    assert "will not run" not in log
+
+
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv")
 def test_sudo_becomes_another_user_on_the_host(workshop: Workshop) -> None:
     workshop.element("sudoer", {"extra-data.d/50": "sudo -u nobody id -un >$TMP_MOUNT_PATH/who\n"})
