@@ -47,14 +47,11 @@ from imagebuilder.sandbox.session import enter
 def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
     """Build everything that `request` asks for."""
     draft = make.draft(request)
-    names = " ".join(element.name for element in draft.elements)
-    listen(Said(f"Expanded element dependencies to: {names}"))
     check.before(draft)
     isolate()
     check.make_cache(request)
     with scratch(request) as place, account.kept(draft, listen) as kept, ExitStack() as lasting:
         listen = kept.listen
-        listen(Said(f"Building in {place.scratch}"))
         plan = settle(draft, place, listen)
         for warning in plan.warnings:
             listen(Said(warning, warning=True))
