@@ -169,6 +169,7 @@ def _work(
         packages=plan.request.packages if phase.name == "install" else (),
         deadline=float(plan.request.hook_timeout),
         devices=disk.names if disk else (),
+        stand_ins="boot-loader" if disk and disk.partial and plan.boot_loaders else "",
     )
 
 

@@ -48,6 +48,7 @@ class Work:
     packages: tuple[str, ...] = ()  # of `-p`, installed after the hooks
     deadline: float = 0.0  # seconds a hook may take; 0: any
     devices: tuple[str, ...] = ()  # names in /dev that hooks inside see too
+    stand_ins: str = ""  # a directory of `_LIB` that comes before the image's own programs
 
     @property
     def inside(self) -> bool:
@@ -199,7 +200,8 @@ def _variables(work: Work) -> dict[str, str]:
         given["TARGET_ROOT"] = str(work.place.tree)
     if work.inside:
         given = {key: value for key, value in given.items() if key not in NOT_IN_TARGET}
-        return {**given, "HOME": "/root", "PATH": f"{PATH}:{library / 'bin'}"}
+        first = f"{library / work.stand_ins}:" if work.stand_ins else ""
+        return {**given, "HOME": "/root", "PATH": f"{first}{PATH}:{library / 'bin'}"}
     if HOME.name not in PACKAGES:
         given["PYTHONPATH"] = ":".join(filter(None, (given.get("PYTHONPATH"), str(HOME))))
     known = [part for part in given.get("PATH", "").split(":") if part]
