@@ -8,6 +8,8 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 
+import yaml
+
 from imagebuilder.element import load, resolve
 from imagebuilder.errors import ConfigError, ElementError
 
@@ -49,7 +51,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _shell(names: str, found: list[tuple[str, str]]) -> str:
     pairs = " ".join(f"[{name}]={path}" for name, path in found)
-    mapping = "".join(f"{name}: {path}\n" for name, path in found)
+    mapping = yaml.safe_dump(dict(found))
     return "\n".join((
         f"export IMAGE_ELEMENT={shlex.quote(names)}",
         f"export IMAGE_ELEMENT_YAML={shlex.quote(mapping)}",

@@ -15,7 +15,7 @@ from imagebuilder.element import environment, merge
 from imagebuilder.element.model import HooksTree, Phase, Where
 from imagebuilder.errors import HookError
 from imagebuilder.events import Finished, Line, Listener, Started, Step, Ticked
-from imagebuilder.hooks.merged import LIBRARY
+from imagebuilder.hooks.merged import LIBRARY, RUN_PARTS
 from imagebuilder.hooks.place import DOWNLOADS, Place
 from imagebuilder.process import PATH, Command
 from imagebuilder.sandbox.model import Bind, Sandbox
@@ -176,7 +176,8 @@ def _settle(session: Session, work: Work) -> dict[str, str]:
     names = merge.environment_files(work.place.hooks)
     program = environment.prologue(f"{work.hooks}/{merge.ENVIRONMENT}", names)
     printer = Printer(work, Step(work.phase.name, "environment.d"))
-    command = Command(("bash", "-c", program), env=_variables(work))
+    called = (str(work.hooks / RUN_PARTS), str(work.hooks / work.phase.directory))
+    command = Command(("bash", "-c", program, *called), env=_variables(work))
     outcome = session.execute(command, printer, capture=True)
     printer.flush()
     if outcome.exited.status:

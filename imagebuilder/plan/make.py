@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
+
 from imagebuilder import registry, schema
 from imagebuilder.disk import load as disk_load
 from imagebuilder.disk.model import Defaults, Disk
@@ -196,7 +198,7 @@ def _variables(
         "ELEMENTS_PATH": search,
         "FS_TYPE": request.root_type,
         "IMAGE_ELEMENT": names,
-        "IMAGE_ELEMENT_YAML": "{" + ", ".join(f"{e.name}: {e.path}" for e in elements) + "}",
+        "IMAGE_ELEMENT_YAML": yaml.safe_dump({e.name: str(e.path) for e in elements}),
         "BASH_FUNC_die%%": DIE,
         "BASH_FUNC_get_image_element_array%%": f"() {{  echo '{pairs}'\n}}",
         "IMAGE_NAME": request.output_name,

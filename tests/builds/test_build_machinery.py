@@ -166,6 +166,16 @@ def test_hooks_import_modules_of_diskimage_builder_and_ask_for_elements(
     assert "Expanded element dependencies to: asking packages tiny" in image.log
 
 
+def test_a_hook_that_names_no_interpreter_is_a_shell_script(workshop: Workshop) -> None:
+    element = workshop.element("plain", {"install.d/50": "", "extra-data.d/50": ""})
+    (element / "install.d/50").write_text('echo "$BASH_VERSION" >/inside\n')
+    (element / "extra-data.d/50").write_text('echo "$BASH_VERSION" >$TMP_MOUNT_PATH/outside\n')
+    (element / "extra-data.d/60").touch(0o755)
+    texts = build(workshop, "plain").texts
+    assert texts["inside"]
+    assert texts["outside"].strip()
+
+
 def test_files_of_others_may_have_keys_that_mean_nothing(workshop: Workshop) -> None:
     element = workshop.element("others", {
         "pkg-map": '{"default": {"a": "1", "a": "2"}, "distros": {}}',
