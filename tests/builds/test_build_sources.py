@@ -145,7 +145,7 @@ def test_a_branch_that_moved_is_fetched_again_unless_offline(
 def test_a_damaged_clone_is_made_again_but_not_offline(workshop: Workshop, origin: Path) -> None:
     line = f"app git /opt/app file://{origin}\n"
     assert build(workshop, line)[0] == 0
-    pack = sorted((workshop.directory / ".cache").rglob("*.pack"))[0]
+    (pack,) = (workshop.directory / ".cache").rglob("source-repositories/**/*.pack")
     pack.chmod(0o644)
     whole = pack.read_bytes()
     pack.write_bytes(whole[:-40] + b"\0" + whole[-39:])
