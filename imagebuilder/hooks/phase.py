@@ -8,13 +8,13 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagebuilder.element import environment, merge
 from imagebuilder.element.model import HooksTree, Phase, Where
 from imagebuilder.errors import HookError
-from imagebuilder.events import Finished, Line, Listener, Started, Step, Ticked
+from imagebuilder.events import Event, Finished, Line, Listener, Started, Step, Ticked
 from imagebuilder.hooks.merged import LIBRARY, RUN_PARTS
 from imagebuilder.hooks.place import DOWNLOADS, Place
 from imagebuilder.process import PATH, Command
@@ -75,11 +75,22 @@ class Outside:
 def read_environment(
     place: Place, tree: HooksTree, variables: Mapping[str, str], listen: Listener
 ) -> dict[str, str]:
-    """What `environment.d` makes of `variables`, on the host and without network."""
+    """What `environment.d` makes of `variables`, on the host.
+
+    It has no network, so that a plan says the same tomorrow; only if it fails so, it has one.
+    """
     phase = Phase("environment", Where.HOST)
-    work = Work(phase=phase, place=place, tree=tree, variables=variables, listen=listen)
-    with enter(Sandbox(network=False)) as session:
-        return _settle(session, work)
+    heard: list[Event] = []
+    work = Work(phase=phase, place=place, tree=tree, variables=variables, listen=heard.append)
+    try:
+        with enter(Sandbox(network=False)) as session:
+            settled = _settle(session, work)
+    except HookError:
+        with enter(Sandbox(network=work.network)) as session:
+            return _settle(session, replace(work, listen=listen))
+    for event in heard:
+        listen(event)
+    return settled
 
 
 def fingerprints(work: Work) -> Outside:

@@ -176,6 +176,13 @@ def test_a_hook_that_names_no_interpreter_is_a_shell_script(workshop: Workshop) 
     assert texts["outside"].strip()
 
 
+def test_an_environment_file_may_need_the_network(workshop: Workshop) -> None:
+    asking = "export NET=$(readlink /proc/self/ns/net)\n[ $NET = $HOSTS ]\n"
+    workshop.element("asking", {"environment.d/50": asking, "install.d/50": "echo $NET >/net\n"})
+    hosts = str(Path("/proc/self/ns/net").readlink())
+    assert build(workshop, "asking", HOSTS=hosts).texts["net"] == f"{hosts}\n"
+
+
 def test_files_of_others_may_have_keys_that_mean_nothing(workshop: Workshop) -> None:
     element = workshop.element("others", {
         "pkg-map": '{"default": {"a": "1", "a": "2"}, "distros": {}}',
