@@ -153,8 +153,8 @@ TOOLS = (
     ),
     Tool(
         name="qemu-img",
-        features=("qcow2", "boot"),
-        purpose="writes qcow2",
+        features=("qcow2", "qemu-img", "boot"),
+        purpose="writes qcow2 and other images",
         packages=named("qemu-utils", "qemu-img", "qemu-tools"),
         minimum="5.0",
     ),
@@ -259,7 +259,22 @@ TOOLS = (
         purpose="writes squashfs images",
         packages=named("squashfs-tools-ng"),
     ),
-    for_tests("mksquashfs", "squashfs images", named("squashfs-tools"), version=("-version",)),
+    Tool(
+        name="mksquashfs",
+        features=("mksquashfs", "test"),
+        purpose="makes outputs that are squashfs",
+        packages=named("squashfs-tools", "squashfs-tools", "squashfs"),
+        version=("-version",),
+        minimum="4.4",  # the same bytes again
+    ),
+    Tool(
+        name="skopeo",
+        features=("push", "test"),
+        purpose="pushes container images",
+        packages=named("skopeo"),
+    ),
+    for_tests("umoci", "container images", named("umoci")),
+    for_tests("pigz", "archives", named("pigz")),
     for_tests("grub-mkrescue", "ISO images", named("grub-common", "grub2-tools-extra", "grub2")),
     for_tests(
         "cdboot.img",

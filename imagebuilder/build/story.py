@@ -20,6 +20,7 @@ from imagebuilder.build import (
     finished,
     layers,
     since,
+    usage,
 )
 from imagebuilder.build.attach import Attached, attach
 from imagebuilder.build.pour import Pouring, poured, stage
@@ -67,9 +68,9 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             artefacts = finished.find(plan, key, listen)
         kept.unchanged = bool(artefacts)
         artefacts = kept.artefacts = artefacts or _finish(tree.making, kept)
+        convert.deliver(plan, listen)
     if not request.no_cache:
-        since.remember(plan, tree.digests)
-        _keep(plan, key, () if kept.unchanged else artefacts)
+        _keep(plan, tree, key, () if kept.unchanged else artefacts)
     _prune(plan)
     return artefacts
 
@@ -80,11 +81,13 @@ def _finish(making: layers.Making, kept: account.Account) -> tuple[Artefact, ...
     pouring = Pouring(plan=making.plan, place=place, run=run, listen=kept.listen, lay=kept.lay)
     write_disks = _finish_tree(pouring, making)
     kept.look_at(place.tree)
+    usage.tell(making.plan.request, place.tree, kept.listen)
     return convert.outputs(pouring, write_disks)
 
 
-def _keep(plan: Plan, key: str, made: tuple[Artefact, ...]) -> None:
+def _keep(plan: Plan, tree: layers.Tree, key: str, made: tuple[Artefact, ...]) -> None:
     """Leave in the cache what the next build can use."""
+    since.remember(plan, tree.digests)
     if key and made:
         finished.keep(plan, key, made)
 

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 BLOCK = 2**20
 WINDOW = 2**15
-LEVEL = 6
+LEVEL = 5  # half as fast again as 6, for files 1 % larger
 HEADER = bytes((0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 3))  # deflate, no name, no time, Unix
 END = bytes((3, 0))  # an empty last block
 

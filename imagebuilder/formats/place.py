@@ -103,9 +103,12 @@ def checksum_line(digest: str, path: Path) -> str:
 
 
 def _publish(draft: _Draft, output: Output, digests: Mapping[str, str] | None = None) -> Artefact:
-    os.fsync(draft.fd)
     if digests is None:
-        digests = sparse.digests(draft.fd, output.checksums)
+        with sparse.digesting(draft.fd, output.checksums) as working_out:
+            os.fsync(draft.fd)  # waits for the disk while others compute
+        digests = working_out()
+    else:
+        os.fsync(draft.fd)
     with ExitStack() as stack:
         lines = {kind: checksum_line(digest, output.path) for kind, digest in digests.items()}
         sidecars = [

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from imagebuilder.errors import BuildError
@@ -29,6 +30,22 @@ def extents(fd: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
+def filled(fd: int, block: int) -> Iterator[tuple[int, bytes]]:
+    """All blocks of a file that are not zeros, with their offsets: of equal files the same."""
+    zeros, at = bytes(block), 0
+    for start, end in extents(fd):
+        at = max(at, start // block * block)
+        while at < end:
+            chunk = os.pread(fd, min(CHUNK, -(-(end - at) // block) * block), at)
+            if not chunk:
+                raise BuildError("became shorter while it was read", where=_name(fd))
+            for offset in range(0, len(chunk), block):
+                content = chunk[offset : offset + block]
+                if content != zeros[: len(content)]:
+                    yield at + offset, content
+            at += len(chunk)
+
+
 def copy(source: int, target: int) -> None:
     """Make the empty file `target` equal to `source`, holes included."""
     for start, end in extents(source):
@@ -43,13 +60,23 @@ def copy(source: int, target: int) -> None:
 
 def digests(fd: int, algorithms: Iterable[str]) -> Mapping[str, str]:
     """The hexadecimal digest of a file for each algorithm, all worked out at once."""
+    with digesting(fd, algorithms) as result:
+        return result()
+
+
+@contextmanager
+def digesting(
+    fd: int, algorithms: Iterable[str]
+) -> Generator[Callable[[], Mapping[str, str]], None, None]:
+    """Work out the digests in threads of their own; what is given waits for them."""
     wanted = tuple(algorithms)
     if not wanted:
-        return {}
+        yield dict
+        return
     pieces = tuple(_pieces(fd))
     with ThreadPoolExecutor(len(wanted)) as pool:
-        found = pool.map(lambda algorithm: _digest(fd, pieces, algorithm), wanted)
-        return dict(zip(wanted, found, strict=True))
+        found = {name: pool.submit(_digest, fd, pieces, name) for name in wanted}
+        yield lambda: {name: future.result() for name, future in found.items()}
 
 
 def _digest(fd: int, pieces: Iterable[tuple[int, int, bool]], algorithm: str) -> str:
