@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 from uuid import NAMESPACE_DNS, UUID, uuid5
@@ -99,7 +99,10 @@ def _vmdk(file: BinaryIO, output: Output) -> None:
 
 def _vhdx(file: BinaryIO, output: Output) -> None:
     del output
-    headers = [VHDX_HEADER.unpack(_read(file, at, VHDX_HEADER.size)) for at in VHDX_HEADERS]
+    headers = [list(VHDX_HEADER.unpack(_read(file, at, VHDX_HEADER.size))) for at in VHDX_HEADERS]
+    latest = max(header[2] for header in headers)  # they are counted from a random number on
+    for header in headers:
+        header[2] = 2 if header[2] == latest else 1
     length, log = headers[0][8:10]
     _write(file, log, bytes(length))  # everything in it has been carried out
     page_83 = _page_83(file)
@@ -113,7 +116,7 @@ def _vhdx(file: BinaryIO, output: Output) -> None:
 
 
 def _write_vhdx_header(
-    file: BinaryIO, at: int, header: tuple[object, ...], identity: UUID | None
+    file: BinaryIO, at: int, header: Sequence[object], identity: UUID | None
 ) -> None:
     names = ("file", "data")
     ids = [uuid5(identity, name).bytes_le if identity else bytes(16) for name in names]
