@@ -21,7 +21,6 @@ FEATURES = {"ext2": "ext4", "ext3": "ext4"}  # where a tool's row has another na
 
 def before(draft: Draft) -> None:
     """Raise the error that the build would end with otherwise."""
-    _check_tools(draft, tuple(of for name in draft.types for of in _features(name)))
     wanted = formats(draft)
     for output in wanted:
         place.check(output)
@@ -29,7 +28,8 @@ def before(draft: Draft) -> None:
     filesystems = draft.disk.filesystems if poured else ()
     modules = {fs.type: registry.find("filesystems", fs.type) for fs in filesystems}
     pools = ["thin-pool"] if any(v.kind is Kind.THIN_POOL for v in draft.disk.volumes) else []
-    _check_tools(draft, (*modules, *pools))
+    own = [feature for name in draft.types for feature in _features(name)]
+    _check_tools(draft, (*modules, *pools, *own))
     for fs in filesystems:
         if hasattr(modules[fs.type], "check"):
             modules[fs.type].check(fs)

@@ -14,6 +14,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from imagebuilder.cache.model import DamagedError, Limits, checked_key, is_key
 from imagebuilder.sizes import Size
 
 CHUNK = 1 << 22
+MOST_WORKERS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +57,11 @@ class OutputStore:
         """Write down what was made, and hold on to it."""
         with suppress(OSError):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            files = []
             for number, path in enumerate(paths):
                 self._link(path, self.link(key, number))
-                files.append(_described(path))
-            self._write(key, Outputs(files=tuple(files), beside=beside))
+            with ThreadPoolExecutor(MOST_WORKERS) as pool:
+                files = tuple(pool.map(_described, paths))
+            self._write(key, Outputs(files=files, beside=beside))
 
     def find(self, key: str) -> Outputs | None:
         """What is known of the outputs with this id."""

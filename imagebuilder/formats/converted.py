@@ -25,7 +25,7 @@ from imagebuilder.errors import ConfigError, nearest
 from imagebuilder.formats import place, qemu_img, stamped
 from imagebuilder.formats.grown import grown
 from imagebuilder.formats.model import Artefact, Output, Source
-from imagebuilder.process import Runner
+from imagebuilder.process import Runner, find
 from imagebuilder.registry import names
 from imagebuilder.sizes import UNITS
 
@@ -73,16 +73,23 @@ def write(source: Path, output: Output, run: Runner) -> Artefact:
 def check(output: Output) -> None:
     """Raise ConfigError if qemu-img cannot write the format, with these options."""
     driver, own = for_qemu_img(output.format)
+    strange = output.format not in RECIPES
+    if strange and find("qemu-img") is None:
+        raise _unknown(output.format, "and qemu-img, which may know it, is not installed")
     refusal = qemu_img.refused(driver, qemu_img.combined(own, output.options))
-    if refusal and output.format not in RECIPES:
-        raise ConfigError(
-            f"no format is called {output.format!r}, nor can qemu-img write it: {refusal}",
-            where="-t",
-            hint=nearest(output.format, names("formats"))
-            or f"there are: {', '.join(names('formats'))}, and those of qemu-img",
-        )
+    if refusal and strange:
+        raise _unknown(output.format, f"nor can qemu-img write it: {refusal}")
     if refusal:
         raise ConfigError(f"qemu-img cannot write it: {refusal}", where=f"-t {output.format}")
+
+
+def _unknown(name: str, why: str) -> ConfigError:
+    known = names("formats")
+    return ConfigError(
+        f"no format is called {name!r}, {why}",
+        where="-t",
+        hint=nearest(name, known) or f"there are: {', '.join(known)}, and those of qemu-img",
+    )
 
 
 def for_qemu_img(name: str) -> tuple[str, tuple[str, ...]]:

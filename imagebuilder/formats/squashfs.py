@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from imagebuilder.errors import ConfigError
 from imagebuilder.formats import place
 from imagebuilder.formats.model import Artefact, Output, Source
 from imagebuilder.formats.tar import EMPTY, allocated
@@ -18,6 +19,7 @@ from imagebuilder.process import Command, Runner
 SOURCE = Source.TREE
 SUFFIXES = {"squashfs": ".squash"}
 FEATURES = ("mksquashfs",)
+COMPRESSIONS = ("xz", "zstd", "gzip", "lz4", "lzo")
 
 
 def write(source: Path, output: Output, run: Runner) -> Artefact:
@@ -25,6 +27,16 @@ def write(source: Path, output: Output, run: Runner) -> Artefact:
     return place.place(
         output, lambda path: run(pack(source, path, output)), lambda: allocated(source)
     )
+
+
+def check(output: Output) -> None:
+    """Raise ConfigError unless mksquashfs knows the compression."""
+    if output.squashfs not in COMPRESSIONS:
+        raise ConfigError(
+            f"squashfs has no compression {output.squashfs!r}",
+            where="--squashfs-compression",
+            hint=f"there are: {', '.join(COMPRESSIONS)}",
+        )
 
 
 def pack(tree: Path, target: Path, output: Output) -> Command:

@@ -13,7 +13,6 @@ as `manifest` (App Container Specification 0.8.11).
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import selectors
@@ -22,12 +21,12 @@ import stat
 import tarfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from imagebuilder import process
 from imagebuilder.errors import ConfigError, ToolMissingError
-from imagebuilder.formats import place
+from imagebuilder.formats import digests, place
 from imagebuilder.formats.deflate import gzip
 from imagebuilder.formats.model import Artefact, Output, Source
 from imagebuilder.process import Command, Result, Runner, find
@@ -103,14 +102,17 @@ def archived(command: Callable[[Path], Command]) -> Generator[bytes, None, None]
 
 
 def save(pieces: Iterable[bytes], target: Path, output: Output) -> Mapping[str, str]:
-    """Write a file from its beginning to its end; its digests, worked out on the way."""
-    digests = {name: hashlib.new(name, usedforsecurity=False) for name in output.checksums}
-    with target.open("wb") as file:
-        for piece in pieces:
+    """Write a file from its beginning to its end; its digests, worked out on the way.
+
+    The first piece is taken before any thread starts: what it forks, it forks alone.
+    """
+    rest = iter(pieces)
+    first = tuple(islice(rest, 1))
+    with target.open("wb") as file, digests.running(output.checksums) as known:
+        for piece in filter(None, chain(first, rest)):
             file.write(piece)
-            for digest in digests.values():
-                digest.update(piece)
-    return {name: digest.hexdigest() for name, digest in digests.items()}
+            known.add(piece)
+        return known.end()
 
 
 def allocated(tree: Path) -> int:

@@ -31,7 +31,7 @@ BARE = """\
 INWARD_WORD = re.compile(r"--(no-cache|no-tmpfs|offline|incremental|refresh(=.*)?)")
 INWARD = (
     "DIB_APT_LOCAL_CACHE", "DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MIN_TMPFS", "DIB_NO_TMPFS",
-    "DIB_OFFLINE", "DIB_QUIET",
+    "DIB_OFFLINE", "DIB_QUIET", "DIB_SHOW_IMAGE_USAGE", "DIB_SHOW_IMAGE_USAGE_FULL",
 )  # fmt: skip
 NO_DISK = "no-final-image"  # anywhere in an element's name
 TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")  # of an output
