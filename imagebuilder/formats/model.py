@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from imagebuilder.formats.memory import Memory
+
 
 class Source(Enum):
     """What a format is made from."""
@@ -46,6 +48,7 @@ class Output:
     aci_manifest: Path | None = None
     gzip: str = ""  # the program to compress archives with, and its options; empty: none
     squashfs: str = "xz"  # how squashfs images are compressed
+    memory: Memory = field(default_factory=Memory)  # earlier outputs, for formats that use it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,8 @@ def for_qemu_img(name: str) -> tuple[str, tuple[str, ...]]:
 
 def _fill(source: Image, target: Path, output: Output, run: Runner) -> None:
     if output.compress and not output.options and zstd.available():
-        qcow2_writer.write(source, target)
+        memory = output.memory
+        memory.made[output.path] = qcow2_writer.write(source, target, memory=memory)
     else:
         run(convert(whole(source), target, output))
 
