@@ -21,11 +21,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from imagebuilder import holes
 from imagebuilder.cache.entry import decode, encode
 from imagebuilder.cache.model import DamagedError, Limits, checked_key, is_key
 from imagebuilder.sizes import Size
 
-CHUNK = 1 << 22
+BLOCK = 1 << 16
 MOST_WORKERS = 8
 NOTHING: Mapping[Path, bytes] = MappingProxyType({})
 
@@ -200,19 +201,10 @@ def _described(path: Path) -> File:
 
 
 def _sha256(path: Path) -> str:
-    """The digest of a file's data and of where it lies; holes are not read."""
+    """The digest of what of a file is not zeros, and where that is; holes are not read."""
     digest = hashlib.sha256(str(path.stat().st_size).encode())
     with path.open("rb", buffering=0) as file:
-        end = 0
-        while (start := _data(file.fileno(), end)) is not None:
-            end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
-            digest.update(f"{start}-{end}".encode())
-            for offset in range(start, end, CHUNK):
-                digest.update(os.pread(file.fileno(), min(CHUNK, end - offset), offset))
+        for offset, content in holes.filled(file.fileno(), BLOCK):
+            digest.update(offset.to_bytes(8))
+            digest.update(content)
     return digest.hexdigest()
-
-
-def _data(fd: int, offset: int) -> int | None:
-    with suppress(OSError):
-        return os.lseek(fd, offset, os.SEEK_DATA)
-    return None

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from heapq import merge
 from pathlib import Path
 
+from imagebuilder import holes
 from imagebuilder.disk.image import Borrowed, Image
 from imagebuilder.errors import BuildError
 from imagebuilder.formats import sparse
@@ -31,7 +32,7 @@ class Disk:
     def extents(self) -> Iterator[tuple[int, int]]:
         """Where there is data, in order, (start, end) in bytes; some may be in two of them."""
         borrowed = ((each.start, each.start + each.length) for each in self.borrowed)
-        return merge(sparse.extents(self.fd), borrowed)
+        return merge(holes.extents(self.fd), borrowed)
 
     def read(self, start: int, target: memoryview) -> None:
         """Fill `target` with the bytes from `start` on, and with zeros beyond the disk's end.

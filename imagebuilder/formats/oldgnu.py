@@ -11,7 +11,7 @@ import struct
 import tarfile
 from collections.abc import Iterator, Sequence
 
-from imagebuilder.formats import sparse
+from imagebuilder import holes
 
 GRAIN = 4096
 IN_HEADER, IN_EXTENSION = 4, 21  # entries of the map: (offset, length)
@@ -36,7 +36,7 @@ def archive(fd: int, name: str, epoch: int) -> Iterator[bytes]:
 def _stretches(fd: int, size: int) -> Iterator[tuple[int, int]]:
     """What is to be stored: (offset, length), in order and as long as may be."""
     begun = end = 0
-    for offset, _ in sparse.filled(fd, GRAIN):
+    for offset, _ in holes.filled(fd, GRAIN):
         if offset != end:
             if end > begun:
                 yield begun, end - begun

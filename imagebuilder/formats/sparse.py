@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -11,39 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from imagebuilder.errors import BuildError
+from imagebuilder.holes import extents
 
 CHUNK = 4 * 2**20
 ZEROS = memoryview(bytes(CHUNK))
-
-
-def extents(fd: int) -> Iterator[tuple[int, int]]:
-    """Where the file has data: (start, end) in bytes, in order."""
-    end = 0
-    while True:
-        try:
-            start = os.lseek(fd, end, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole from here on
-                return
-            raise
-        end = os.lseek(fd, start, os.SEEK_HOLE)
-        yield start, end
-
-
-def filled(fd: int, block: int) -> Iterator[tuple[int, bytes]]:
-    """All blocks of a file that are not zeros, with their offsets: of equal files the same."""
-    zeros, at = bytes(block), 0
-    for start, end in extents(fd):
-        at = max(at, start // block * block)
-        while at < end:
-            chunk = os.pread(fd, min(CHUNK, -(-(end - at) // block) * block), at)
-            if not chunk:
-                raise BuildError("became shorter while it was read", where=_name(fd))
-            for offset in range(0, len(chunk), block):
-                content = chunk[offset : offset + block]
-                if content != zeros[: len(content)]:
-                    yield at + offset, content
-            at += len(chunk)
 
 
 def copy(source: int, target: int) -> None:

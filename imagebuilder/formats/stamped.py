@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
-from imagebuilder.formats import sparse
+from imagebuilder import holes
 from imagebuilder.formats.model import Output
 
 NAMESPACE = uuid5(NAMESPACE_DNS, "imagebuilder")
@@ -158,7 +158,7 @@ def _identity(file: BinaryIO) -> UUID:
     """An id that only files of equal content have."""
     file.flush()
     digest = hashlib.sha256()
-    for offset, content in sparse.filled(file.fileno(), BLOCK):
+    for offset, content in holes.filled(file.fileno(), BLOCK):
         digest.update(offset.to_bytes(8))
         digest.update(content)
     return uuid5(NAMESPACE, digest.hexdigest())
