@@ -3,9 +3,10 @@
 `vmdk` is the file that VMware's hosted products and QEMU work on (`monolithicSparse`).
 `vmdk-stream` (`streamOptimized`, compressed) is what vSphere and the import of other clouds take.
 
-`vhd` is the dynamic VHD of Xen and others, with exactly the disk's size. `azure` is what Azure
-takes instead, a fixed VHD of a whole number of MiB; a disk that is not is enlarged, and the file
-has holes where the disk has.
+`vhd` is the dynamic VHD of Xen and others. `azure` is what Azure takes instead, a fixed VHD, with
+holes in the file where the disk has them; `--qemu-img-options vhd:subformat=fixed` makes `vhd`
+the same. The disk in both has a whole number of MiB; one that has not is enlarged, with its GPT
+moved to the new end.
 
 Any other name is handed to qemu-img, and the file's name ends in it. What qemu-img cannot write
 is an error before the build begins.
@@ -46,12 +47,11 @@ class Recipe:
 EXACT = "force_size=on"  # else the size is what cylinders, heads and sectors come to
 STREAM = ("subformat=streamOptimized", "adapter_type=lsilogic")
 RECIPES = {
-    "vhd": Recipe(driver="vpc", suffix=".vhd", options=("subformat=dynamic", EXACT)),
+    "vhd": Recipe(
+        driver="vpc", suffix=".vhd", options=("subformat=dynamic", EXACT), step=UNITS["MiB"]
+    ),
     "azure": Recipe(
-        driver="vpc",
-        suffix=".azure.vhd",
-        options=("subformat=fixed", EXACT),
-        step=UNITS["MiB"],
+        driver="vpc", suffix=".azure.vhd", options=("subformat=fixed", EXACT), step=UNITS["MiB"]
     ),
     "vmdk": Recipe(driver="vmdk", suffix=".vmdk"),
     "vmdk-stream": Recipe(driver="vmdk", suffix=".stream.vmdk", options=STREAM),

@@ -69,6 +69,8 @@ def test_an_image_has_the_disks_content_and_the_same_bytes_again(
     disk: Path, tmp_path: Path, name: str
 ) -> None:
     driver = DRIVERS.get(name, name)
+    if name == "vhd":
+        disk = make(tmp_path / "whole", b"some words, " * 100_000, size=33 * MIB)
     first = convert(disk, tmp_path / "a", name)
     assert f"file format: {driver}\n" in qemu("info", "-f", driver, str(first))
     assert "identical" in qemu("compare", "-f", "raw", "-F", driver, str(disk), str(first))
@@ -94,11 +96,11 @@ def test_images_of_different_content_have_different_ids(
 
 
 @needs_qemu_img
-def test_a_vhd_has_the_size_of_the_disk_and_sound_checksums(disk: Path, tmp_path: Path) -> None:
+def test_a_vhd_has_whole_mib_and_sound_checksums(disk: Path, tmp_path: Path) -> None:
     content = convert(disk, tmp_path / "out", "vhd").read_bytes()
     footer = content[-512:]
     assert content[:512] == footer
-    assert struct.unpack_from(">Q", footer, 48) == (disk.stat().st_size,)
+    assert struct.unpack_from(">Q", footer, 48) == (34 * MIB,)
     assert struct.unpack_from(">I", footer, 24) == (EPOCH - 946684800,)
     (told,) = struct.unpack_from(">I", footer, 64)
     assert told == ~sum(footer[:64] + footer[68:]) & 0xFFFFFFFF
@@ -128,6 +130,13 @@ def test_azure_enlarges_no_disk_of_whole_mib(tmp_path: Path) -> None:
     made = convert(disk, tmp_path / "a", "azure").read_bytes()
     assert made[:-512] == disk.read_bytes()
     assert convert(disk, tmp_path / "b", "azure").read_bytes() == made
+
+
+@needs_qemu_img
+def test_a_vhd_that_is_asked_to_be_fixed_is_what_azure_takes(disk: Path, tmp_path: Path) -> None:
+    given = ("subformat=fixed",)
+    fixed = convert(disk, tmp_path / "a", "vhd", options=given).read_bytes()
+    assert fixed == convert(disk, tmp_path / "b", "azure").read_bytes()
 
 
 @needs_qemu_img
