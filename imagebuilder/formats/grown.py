@@ -19,7 +19,7 @@ SECTORS = (512, 4096)
 SIGNATURE = b"EFI PART"
 # Header: size, sum, this copy's place, the other's, last usable sector; array: place, count, size.
 HEADER_SIZE, SUM, OWN, OTHER, LAST, ARRAY = 12, 16, 24, 32, 48, 72
-PROTECTIVE_SIZE = 446 + 12  # of the first entry of the protective MBR, in sectors
+PROTECTIVE_TYPE, PROTECTIVE_SIZE = 446 + 4, 446 + 12  # in the MBR's first entry
 
 
 @contextmanager
@@ -59,7 +59,8 @@ def _pieces(fd: int, size: int, wanted: int) -> Iterator[tuple[int, bytes]]:
         old = struct.unpack_from("<Q", header, OTHER)[0] * sector
         if old < size:
             yield old - room * sector, bytes(room * sector + length)
-        yield PROTECTIVE_SIZE, struct.pack("<I", min(last, 2**32 - 1))
+        if os.pread(fd, 1, PROTECTIVE_TYPE) == b"\xee":
+            yield PROTECTIVE_SIZE, struct.pack("<I", min(last, 2**32 - 1))
         yield sector, _header(header, 1, last, array, last - room - 1)
         yield (last - room) * sector, entries.ljust(room * sector, b"\0")
         yield last * sector, _header(header, last, 1, last - room, last - room - 1)

@@ -28,6 +28,7 @@ INSTALL: Mapping[str, str] = {
 }
 JOBS: Mapping[str, tuple[str, ...]] = {
     "build": ("shell", "tar", "debian", "ext4", "vfat", "qcow2"),
+    "formats": ("shell", "tar", "qemu-img", "mksquashfs", "push"),
     "boot": ("boot", "uefi", "seed"),
     "initrd": ("shell", "initrd"),
     "iso": ("shell", "iso", "initrd"),
