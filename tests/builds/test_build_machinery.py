@@ -156,6 +156,7 @@ def test_hooks_import_modules_of_diskimage_builder_and_ask_for_elements(
         "sudo -E $DIB_PYTHON_EXEC -c 'from diskimage_builder import logging_config, paths;"
         " logging_config.setup(); paths.show_path(\"lib\")' >$TMP_MOUNT_PATH/where\n"
         "$DIB_PYTHON_EXEC $_LIB/element-info.py asking tiny >$TMP_MOUNT_PATH/names\n"
+        "flock $DIB_LOCKFILES/own true\n"
         "echo $DIB_IMAGE_SIZE $DIB_NO_TMPFS $DIB_MIN_TMPFS $DIB_CHECKSUM >$TMP_MOUNT_PATH/asked\n"
     )})  # fmt: skip
     image = build(workshop, "asking", "--image-size", "2.5", "--checksum", "--no-tmpfs")
