@@ -177,6 +177,21 @@ def test_a_hook_that_names_no_interpreter_is_a_shell_script(workshop: Workshop) 
     assert texts["outside"].strip()
 
 
+def test_libraries_work_where_a_hook_has_copied_them_to(workshop: Workshop) -> None:
+    workshop.element("copying", {
+        "extra-data.d/50": (
+            "own=$TMP_MOUNT_PATH/own; mkdir $own; cp $_LIB/*-{defaults,functions} $own\n"
+        ),
+        "post-install.d/50": (
+            "_LIB=/own; for f in common-defaults img-defaults ramdisk-defaults common-functions"
+            " img-functions ramdisk-functions; do source $_LIB/$f; done\n"
+            "TMP_HOOKS_PATH=/tmp/in_target.d run_d later\n"
+        ),
+        "later.d/50": "echo ran >/ran\n",
+    })  # fmt: skip
+    assert build(workshop, "copying").texts["ran"] == "ran\n"
+
+
 def test_an_environment_file_may_need_the_network(workshop: Workshop) -> None:
     asking = "export NET=$(readlink /proc/self/ns/net)\n[ $NET = $HOSTS ]\n"
     workshop.element("asking", {"environment.d/50": asking, "install.d/50": "echo $NET >/net\n"})
