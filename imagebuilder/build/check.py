@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from imagebuilder import registry, tools
-from imagebuilder.build import attach
+from imagebuilder.build import attach, foreign
 from imagebuilder.disk.model import Kind
 from imagebuilder.errors import ConfigError, ToolMissingError
 from imagebuilder.formats import place
@@ -28,6 +28,7 @@ def before(draft: Draft) -> None:
     modules = {fs.type: registry.find("filesystems", fs.type) for fs in filesystems}
     pools = ["thin-pool"] if any(v.kind is Kind.THIN_POOL for v in draft.disk.volumes) else []
     _check_tools(draft, (*modules, *pools, *draft.types))
+    foreign.check(draft)
     for fs in filesystems:
         if hasattr(modules[fs.type], "check"):
             modules[fs.type].check(fs)
