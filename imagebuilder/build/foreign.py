@@ -6,11 +6,11 @@ F, so that it need not be in the image.
 
 from __future__ import annotations
 
-from imagebuilder import tools
 from imagebuilder.errors import CommandError, ToolMissingError
 from imagebuilder.options import host_arch
 from imagebuilder.plan.model import Draft
 from imagebuilder.process import Command, Runner, run
+from imagebuilder.tools import table as tools
 
 BOOTSTRAPPED = frozenset({"debian", "ubuntu"})  # features of elements that fill an empty tree
 INSTALL = "apt install arch-test qemu-user-static binfmt-support"
