@@ -95,10 +95,7 @@ TOOLS = (
         name="ubuntu-archive-keyring.gpg",
         features=("ubuntu",),
         purpose="keys of Ubuntu's mirrors",
-        packages={
-            UBUNTU: "ubuntu-keyring",
-            **named("ubuntu-archive-keyring", "ubu-keyring"),
-        },
+        packages=named("ubuntu-keyring", "ubu-keyring"),  # not in Debian 12
         files=("/usr/share/keyrings/ubuntu-archive-keyring.gpg",),
     ),
     Tool(

@@ -169,7 +169,7 @@ def test_a_keyring_that_is_not_there_is_named(workshop: Workshop) -> None:
     assert done.returncode == 1
     said = done.stdout.rstrip().splitlines()[-1]
     assert "debootstrap: the keyring /no/such/keyring.gpg is not there" in said
-    assert "ubuntu-archive-keyring" in said
+    assert "install ubuntu-keyring" in said
 
 
 def refused(workshop: Workshop, mirror: Archive, **given: str) -> str:
