@@ -172,6 +172,12 @@ def test_a_keyring_that_is_not_there_is_named(workshop: Workshop) -> None:
     assert "install ubuntu-keyring" in said
 
 
+def test_an_option_that_turns_checks_off_is_refused(workshop: Workshop, mirror: Archive) -> None:
+    said = refused(workshop, mirror, DIB_DEBOOTSTRAP_EXTRA_ARGS="--no-check-gpg")
+    assert "debootstrap: mmdebstrap does not know an option" in said
+    assert "no-check-gpg" in said
+
+
 def refused(workshop: Workshop, mirror: Archive, **given: str) -> str:
     """The one line that a build ends with, which must fail and leave nothing."""
     settings: Mapping[str, str] = {**variables(mirror), **given}
