@@ -144,7 +144,7 @@ def test_a_missing_pocket_is_named(workshop: Workshop, mirror: Archive) -> None:
 
 
 def test_an_index_that_is_out_of_date_is_refused(workshop: Workshop, mirror: Archive) -> None:
-    said = refused(workshop, mirror, DIB_RELEASE=ubuntu_archive.STALE, DIB_UBUNTU_MIRROR_DISTS="")
+    said = refused(workshop, mirror, DIB_RELEASE=ubuntu_archive.STALE, DIB_UBUNTU_MIRROR_DISTS=",")
     assert "debootstrap: the archive's index is out of date" in said
 
 

@@ -53,7 +53,7 @@ def test_mirror_release_pockets_components_and_keyring_are_the_users() -> None:
 
 
 def test_no_pockets_may_be_wanted() -> None:
-    assert len(ubuntu(ARCH="amd64", DIB_UBUNTU_MIRROR_DISTS="")) == 1
+    assert len(ubuntu(ARCH="amd64", DIB_UBUNTU_MIRROR_DISTS=",")) == 1
 
 
 def test_an_element_without_sources_of_its_own_gets_the_mirror_and_the_release(
