@@ -42,6 +42,7 @@ QUESTIONS = {
     "ssh": "systemctl is-active ssh",
     "efi": "findmnt -no FSTYPE /boot/efi",
     "firmware": "test -d /sys/firmware/efi && echo uefi || echo bios",
+    "secure": "mokutil --sb-state",
     "grub": "update-grub 2>/dev/null; grep -c root=LABEL= /boot/grub/grub.cfg",
     "sources": "cat /etc/apt/sources.list.d/*.sources",
 }
@@ -111,6 +112,7 @@ def test_an_ubuntu_machine_is_what_a_user_expects(images: Workshop, cloud: Path)
     assert again["system"] == "running", again
     assert not again["failed"]
     assert again["firmware"] == "uefi"
+    assert again["secure"] == "SecureBoot enabled"
     assert again["machine"] == first["machine"]
 
 
