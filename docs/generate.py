@@ -77,6 +77,7 @@ def options_page() -> str:
             ", ".join(code(flag) for flag in _flags(option)),
             code(option.metavar),
             code(option.variable),
+            code(option.key),
             option.help,
         )
         for option in options.OPTIONS
@@ -85,7 +86,7 @@ def options_page() -> str:
     return page(
         "Options of a build",
         texts.OPTIONS,
-        table(("option", "argument", "variable", "meaning"), rows),
+        table(("option", "argument", "variable", "key", "meaning"), rows),
         "## Variables that are not options",
         texts.BEYOND_OPTIONS,
         table(("variable", "meaning"), variables),

@@ -5,7 +5,12 @@ from __future__ import annotations
 OPTIONS = """\
 `disk-image-create` and `imagebuilder build` take these options, in any order and mixed with the
 names of elements; `--` ends them. A long option may be shortened as long as it stays the only
-one. Where a variable is named, it does the same as the option, which wins over it."""
+one. Where a variable is named, it does the same as the option, which wins over it; that of an option
+without an argument is off when it is empty, `0`, `false`, `no` or `off`, and on else. Where a key is
+named, [files of images](images.md) have it.
+
+With `-c` hooks get those of the caller's variables that this page names, those beginning with `DIB_`
+or `IMAGEBUILDER_`, and `PATH`, `HOME`, `USER`, `LOGNAME`, `TERM` and proxies."""
 
 BEYOND_OPTIONS = """\
 A build also reads these variables. Besides them every element has [variables of its
@@ -39,6 +44,16 @@ VARIABLES = (
     ("DIB_NO_TIMESTAMP", "not `0`: no times on standard output; a log file always has them"),
     ("DIB_LOCKFILES", "handed on to hooks that lock things (default: `lockfiles` in the image "
      "cache)"),
+    ("break", "points at which the build stops for a shell, with commas between: `before-` or "
+     "`after-` and a phase, and `after-error`. The shell has the terminal and the environment of "
+     "the phase's hooks; a status other than 0 ends the build, which then takes nothing from the "
+     "cache"),
+    ("break_cmd", "what to run instead of the shell before phases of the host and after an error"),
+    ("break_outside_target", "not empty: after the error of a hook inside, run it on the host"),
+    ("GENTOO_PROFILE", "with `hardened` in it: build on disk"),
+    ("DIB_PYTHON_LOGGING_CONFIG_FILE", "the logging of Python programs that hooks run and that "
+     "call `diskimage_builder.logging_config.setup`: JSON for `logging.config.dictConfig`; the "
+     "build's own log is not Python's"),
     ("http_proxy, https_proxy, no_proxy", "handed on to hooks, like every other variable that is "
      "set"),
 )  # fmt: skip

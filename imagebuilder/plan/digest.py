@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from imagebuilder.disk.fstab import fstab
 from imagebuilder.element.model import PHASES, Element, Phase
+from imagebuilder.plan import breaks
 from imagebuilder.plan.model import Plan
 from imagebuilder.plan.owned import Owned, owned, sha256
 
@@ -153,7 +154,8 @@ def _at_work(plan: Plan, phase: Phase) -> bool:
 
 
 def _extra(plan: Plan, phase: Phase) -> bool:
-    return phase.name == "install" and bool(plan.request.packages)
+    packages = phase.name == "install" and bool(plan.request.packages)
+    return packages or breaks.wanted(phase, plan.request.environment)
 
 
 def _step(
