@@ -27,6 +27,7 @@ IN_TARGET = "tmp/in_target.d"  # elements rely on this path
 FINGERPRINTS = "fingerprint.d"
 PATIENCE = 60.0  # seconds for a fingerprint
 LAST_LINES = 12
+OWN_DEVICE = "IMAGE_BLOCK_DEVICE="  # before diskimage-builder had layouts, hooks printed it
 LONGEST_LINE = 1 << 16
 NOT_IN_TARGET = ("TMPDIR", "VIRTUAL_ENV")
 SEES_TARGET_ROOT = ("root", "cleanup")
@@ -282,6 +283,13 @@ def _run(
             status=exited.status,
             where=f"element {step.element}: {source or command.argv[0]}",
         )
+    if printer.device:
+        raise HookError(
+            f"{step} has made a disk of its own, which cannot be the image's: {printer.device}",
+            status=1,
+            where=f"element {step.element}: {source or command.argv[0]}",
+            hint="describe the disk in a block-device-default.yaml, or in DIB_BLOCK_DEVICE_CONFIG",
+        )
 
 
 class Printer:
@@ -290,6 +298,7 @@ class Printer:
     def __init__(self, work: Work, step: Step) -> None:
         self.work, self.step = work, step
         self.rest = b""
+        self.device = ""  # what a hook of block-device.d says to have made
         self.last: deque[str] = deque(maxlen=LAST_LINES)
 
     def __call__(self, chunk: bytes) -> None:
@@ -313,4 +322,6 @@ class Printer:
         text = raw.rstrip(b"\r").rsplit(b"\r", 1)[-1].decode(errors="replace")
         text = environment.redact(text, self.work.secrets)
         self.last.append(text)
+        if self.work.phase.name == "block-device" and OWN_DEVICE in text:
+            self.device = text
         self.work.listen(Line(self.step, text))

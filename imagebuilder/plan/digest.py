@@ -19,7 +19,7 @@ from imagebuilder.plan import breaks
 from imagebuilder.plan.model import Plan
 from imagebuilder.plan.owned import Owned, owned, sha256
 
-FORMAT = "2"  # part of every id: a change in what phases do on their own changes it
+FORMAT = "3"  # part of every id: a change in what phases do on their own changes it
 STEPS = (  # phases whose effect is one layer, and the step's name
     ("root", ("root",)),
     ("extra-data", ("extra-data",)),

@@ -50,7 +50,7 @@ def modules() -> list[tuple[str, Path]]:
     found = [
         (path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path)
         for path in sorted(PACKAGE.rglob("*.py"))
-        if path.relative_to(PACKAGE).parts[0] != "elements"
+        if path.relative_to(PACKAGE).parts[0] not in {"elements", "lib"}  # for others to run
     ]
     return [(top, path) for top, path in found if not top.startswith("__")]
 
