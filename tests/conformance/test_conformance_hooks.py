@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from conftest import ROOT
 
 if TYPE_CHECKING:
     from conftest import Workshop
@@ -82,6 +83,40 @@ cp /tmp/package-installs.json /seen/
 dib-init-system >/seen/init-system
 true
 """
+# apt-get and what goes with it, as far as `install-packages` calls them.
+APT = {
+    "apt-get": """\
+words=()
+while [ $# -gt 0 ]; do
+    case "$1" in -o) shift ;; -*) ;; *) words+=("$1") ;; esac
+    shift
+done
+echo "${words[*]}" >>/seen/apt
+echo "Inst something"
+""",
+    "dpkg-query": '[ "${*: -1}" = there ] && echo -n installed\n',
+    "apt-mark": 'echo "mark $*" >>/seen/apt\n',
+    "sha256sum": '[ "$1" != --status ]\n',
+    "cmp": "exit 0\n",
+}
+ASK_INSTALLER = """\
+export PATH=/tmp/in_target.d/fake-apt:$PATH
+mkdir -p /etc/apt /var/lib/apt/lists; touch /etc/apt/sources.list
+ask() {
+    echo "# $*" >>/seen/apt
+    /tmp/in_target.d/apt-program/install-packages "$@" >>/seen/apt.out
+}
+ask one two
+ask there
+ask -e three
+ask -u
+ask -m mapped one
+ask -d four
+ask
+ask -m mapped nothing
+ask -h
+rm -r /etc/apt /var/lib/apt
+"""
 MAP = """\
 {"default": {"one": "default-one", "two": "two-a two-b", "nothing": ""},
  "family": {"debian": {"one": "family-one"}},
@@ -122,7 +157,7 @@ def built(images: Workshop) -> Built:
     add_odd_elements(images)
     done = images.create(
         *("-n", "-t", "tar,raw", "-o", "out", "-p", "first,second", "-p", "third", "--checksum"),
-        *("tiny", "probe", "mapped", "links", "real-name", "element-manifest", "odd"),
+        *("tiny", "probe", "mapped", "links", "real-name", "element-manifest", "odd", "apt"),
         DIB_BLOCK_DEVICE_CONFIG=MULTI_LINE,
         DIB_MINE='a "quoted" $value',
         GUEST_USERNAME="guest",
@@ -158,6 +193,12 @@ def add_probe(images: Workshop) -> None:
 
 
 def add_odd_elements(images: Workshop) -> None:
+    installer = ROOT / "elements/dpkg/bin/install-packages"
+    images.element("apt", {
+        **{f"fake-apt/{name}": f"#!/bin/bash\n{text}" for name, text in APT.items()},
+        "apt-program/install-packages": installer.read_text(),
+        "post-install.d/71-apt": ASK_INSTALLER,
+    })  # fmt: skip
     images.element("mapped", {
         "element-deps": "pkg-map\npackage-installs\n",
         "pkg-map": MAP,
@@ -318,6 +359,24 @@ def test_pkg_map_answers_with_names_and_statuses(built: Built) -> None:
         "status 1",
     ]
     assert "usr/share/pkg-map/mapped" in built.members
+
+
+def test_install_packages_does_what_its_options_say(built: Built) -> None:
+    calls = built.texts["seen/apt"].split("# ")[1:]
+    assert [call.splitlines() for call in calls] == [
+        ["one two", "update", "install one two", "install one two"],
+        ["there", "mark manual there"],
+        ["-e three", "remove three"],
+        ["-u", *["dist-upgrade"] * 3],  # a simulation, the download, and it
+        ["-m mapped one", *["install tiny-one"] * 2],
+        ["-d four", "install four"],
+        [""],
+        ["-m mapped nothing"],
+        ["-h"],
+    ]
+    said = built.texts["seen/apt.out"]
+    assert said.count("install-packages: no packages to install") == 2
+    assert "Usage: install-packages" in said
 
 
 def test_dib_run_parts_runs_what_its_regex_wants_in_order(built: Built) -> None:
