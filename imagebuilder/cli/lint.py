@@ -20,6 +20,7 @@ from imagebuilder.process import find
 from imagebuilder.process import run as run_program
 
 FOUND = 1
+OF_ELEMENTS = ("element-", "element.", "package-installs.", "pkg-map", "svc-map", "source-repos")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,12 +75,10 @@ def _chosen(words: Sequence[str], search: Sequence[Path]) -> tuple[list[Path], l
 
 
 def _is_element(path: Path) -> bool:
-    names = {entry.name for entry in path.iterdir()}
-    return any(
-        name.startswith(("element", "README", "package-installs", "pkg-map"))
-        for name in names
-        if (path / name).is_file()
-    ) or any(name.endswith(".d") for name in names)
+    """Whether the directory is an element, and not one of elements."""
+    entries = list(path.iterdir())
+    marked = any(entry.name.startswith(OF_ELEMENTS) or entry.suffix == ".d" for entry in entries)
+    return marked or not any(entry.is_dir() for entry in entries)
 
 
 def _document(finding: Finding) -> dict[str, str]:

@@ -56,8 +56,11 @@ def check_documents(element: Element) -> Iterator[Finding]:
             yield Finding(where=where, rule="package", what=what)
 
 
-def check_names(element: Element) -> Iterator[Finding]:
-    """What is there is called what the builder looks for, and hooks are such as run."""
+def check_names(element: Element, found: Sequence[Script]) -> Iterator[Finding]:
+    """What is there is called what the builder looks for, and hooks are such as run.
+
+    A file that a script names is taken for data of that script.
+    """
     for path in sorted(element.path.iterdir()):
         close = difflib.get_close_matches(path.name, NAMES, n=1, cutoff=ALIKE)
         if close and path.name not in {*NAMES, *OTHER_NAMES}:
@@ -68,7 +71,9 @@ def check_names(element: Element) -> Iterator[Finding]:
                 hint=f"did you mean {close[0]!r}?",
             )
     for path, reason in merge.merge([element]).ignored:
-        if not path.name.startswith("package-installs-"):  # a list of packages
+        others = (script.lines for script in found if script.path.name != path.name)
+        is_data = any(path.name in line for lines in others for line in lines)
+        if not is_data and not path.name.startswith("package-installs-"):  # a list of packages
             yield Finding(
                 where=str(path),
                 rule="ignored-hook",

@@ -95,7 +95,7 @@ def _of(
             hint="write what it is for",
         )
     yield from files.check_documents(element)
-    yield from files.check_names(element)
+    yield from files.check_names(element, own)
     yield from files.check_consumers(element, reached)
     yield from files.check_sources(element)
     yield from files.check_package_map(element, own)

@@ -40,7 +40,10 @@ PROVIDED = frozenset(
     DIRSTACK SHLVL EPOCHSECONDS EPOCHREALTIME COLUMNS LINES SUDO_UID SUDO_GID SUDO_USER YUM
 """)
 )
-OF_BASH = re.compile(r"BASH\w*|(HTTPS?|FTP|NO|ALL)_PROXY")
+PROVIDED_NAMES = re.compile(
+    r"BASH\w*|(HTTPS?|FTP|NO|ALL)_PROXY|DIB_(INSTALLTYPE|REPOLOCATION|REPOREF|REPOTYPE)_\w+"
+    r"|DIB_(KERNEL_VERSION|SIGNED_KERNEL_VERSION|BAREMETAL_\w+_PATTERN|MODULE_ROOT|LIB_UDEV_ROOT)"
+)
 
 
 def check(element: Element, found: Sequence[Script], given: frozenset[str]) -> Iterator[Finding]:
@@ -52,7 +55,12 @@ def check(element: Element, found: Sequence[Script], given: frozenset[str]) -> I
         there = _assigned([script]) | own | PROVIDED | given
         for number, line in enumerate(script.lines, 1):
             for name in _read(line):
-                if name in seen or name in there or name in described or OF_BASH.fullmatch(name):
+                if (
+                    name in seen
+                    or name in there
+                    or name in described
+                    or PROVIDED_NAMES.fullmatch(name)
+                ):
                     continue
                 seen.add(name)
                 yield Finding(

@@ -65,6 +65,7 @@ FINE: tuple[Mapping[str, str], ...] = (
     {"install.d/50-x": BASH + "# $DIB_COMMENT\necho \\$DIB_QUOTED\n"},
     {"install.d/50-x": BASH + "# imagebuilder-lint: disable=variable\necho $DIB_X\n"},
     {"install.d/package-installs-one": "curl\n", "element-deps": "package-installs\n"},
+    {"install.d/x.conf": "x\n", "install.d/50-x": BASH + 'cp "$(dirname "$0")/x.conf" /etc\n'},
     {"environment.d/50-x.bash": "export X_Y=1\nexit 3\n"},
     {"install.d/50-x": "#!/usr/bin/env python3\n"},
     {"install.d/50-x": "#!/bin/sh -e\n"},
@@ -174,3 +175,16 @@ def test_a_new_element_is_made_once(
     assert "elements/web/README.rst" in capsys.readouterr().out
     assert verbs.main(["element", "new", "web"]) == 2
     assert verbs.main(["element", "new", "../web"]) == 2
+
+
+def test_a_directory_of_elements_is_told_from_an_element(
+    elements: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may have a README of its own; an element may have nothing else."""
+    write(elements, {"README.rst": README})
+    (elements / "two/README.rst").unlink()
+    write(elements / "marker", {"README": README})
+    assert verbs.main(["lint", str(elements), "--strict"]) == 1
+    assert f"{elements}/two: warning: has no README.rst" in capsys.readouterr().out
+    monkeypatch.chdir(elements)
+    assert verbs.main(["lint", "./marker", "--strict"]) == 0
