@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from imagebuilder import schema
@@ -52,8 +53,9 @@ def check_documents(element: Element) -> Iterator[Finding]:
                 yield Finding(where=error.where, rule="document", what=error.what, hint=error.hint)
     if valid:
         for warning in packages.warnings([element]):
-            where, _, what = warning.partition(": ")
-            yield Finding(where=where, rule="package", what=what)
+            where, _, text = warning.partition(": ")
+            what, _, hint = text.partition("; ")
+            yield Finding(where=where, rule="package", what=what, hint=hint)
 
 
 def check_names(element: Element, found: Sequence[Script]) -> Iterator[Finding]:
@@ -104,7 +106,7 @@ def check_consumers(element: Element, reached: frozenset[str]) -> Iterator[Findi
 
 def check_sources(element: Element) -> Iterator[Finding]:
     """Lines of source-repository files have the fields that they need."""
-    for path in sorted(element.path.glob("source-repository-*")):
+    for path in sorted(filter(Path.is_file, element.path.glob("source-repository-*"))):
         for number, line in enumerate(path.read_text(errors="replace").split("\n"), 1):
             fields = line.split()
             if not fields or fields[0].startswith("#"):

@@ -122,7 +122,10 @@ def _bash(script: Script, run: Runner) -> Iterator[Finding]:
     match = re.search(r": line (\d+): (.*)", run(command).output)
     if match:
         yield Finding(
-            where=numbered(script.path, int(match[1])), rule="syntax", what=f"bash says: {match[2]}"
+            where=numbered(script.path, int(match[1])),
+            rule="syntax",
+            what=f"bash says: {match[2]}",
+            hint="look above that line too: it is where bash gave up",
         )
 
 
@@ -133,4 +136,5 @@ def _shellcheck(paths: Sequence[str], run: Runner) -> Iterator[Finding]:
             where=f"{comment['file']}:{comment['line']}",
             rule="shellcheck",
             what=f"SC{comment['code']}: {comment['message']}",
+            hint=f"https://www.shellcheck.net/wiki/SC{comment['code']}",
         )

@@ -382,6 +382,29 @@ def test_trove_and_sahara(site: Workshop) -> None:
     assert (site.directory / "sahara-2.raw").stat().st_size < 1 << 30
 
 
+def test_diskimage_builders_own_functional_tests(site: Workshop) -> None:
+    """`run_functests.sh`: a file with YAML's booleans, and elements that have to fail."""
+    site.element("fails", {"install.d/50-fail": "touch /tmp/dib-test-should-fail; exit 1\n"})
+    for name, element in (("good", "cloud-init"), ("bad", "fails")):
+        (site.directory / f"{name}.yaml").write_text(
+            f"- imagename: {site.directory}/functest-{name}\n  types: [tar, qcow2]\n"
+            f"  skip-base: yes\n  debug-trace: 1\n  no-tmpfs: yes\n"
+            f"  logfile: {site.directory}/functest-{name}.log\n"
+            f"  elements: [ubuntu-minimal, {element}]\n"
+        )
+        done = shell(
+            site,
+            f"break=after-error break_outside_target=1 "
+            f'break_cmd="cp -v \\$TMP_MOUNT_PATH/tmp/dib-test-should-fail {name}.failed || true" '
+            f"diskimage-builder {name}.yaml",
+        )
+        assert done.returncode == (0 if name == "good" else 1), done.stderr
+        assert (site.directory / f"{name}.failed").exists() == (name == "bad")
+        log = (site.directory / f"functest-{name}.log").read_text()
+        assert ("Build completed successfully" in log) == (name == "good")
+    assert (site.directory / "functest-good.tar").is_file()
+
+
 def test_ironic_devstack(site: Workshop) -> None:
     """All elements in the first word, and a layout in a file."""
     (site.directory / "disk.yaml").write_text(
