@@ -77,8 +77,10 @@ def _chosen(words: Sequence[str], search: Sequence[Path]) -> tuple[list[Path], l
 def _is_element(path: Path) -> bool:
     """Whether the directory is an element, and not one of elements."""
     entries = list(path.iterdir())
-    marked = any(entry.name.startswith(OF_ELEMENTS) or entry.suffix == ".d" for entry in entries)
-    return marked or not any(entry.is_dir() for entry in entries)
+    directories = [entry for entry in entries if entry.is_dir()]
+    files = [entry for entry in entries if entry.is_file()]
+    marked = any(entry.name.startswith(OF_ELEMENTS) for entry in files)
+    return marked or any(entry.suffix == ".d" for entry in directories) or not directories
 
 
 def _document(finding: Finding) -> dict[str, str]:

@@ -23,6 +23,7 @@ class Neighbours:
     """All elements that can be loaded, and who provides what."""
 
     elements: Mapping[str, Element]
+    exported: frozenset[str]  # the variables that their `environment.d` export
 
     @property
     def providers(self) -> Mapping[str, tuple[str, ...]]:
@@ -45,9 +46,11 @@ class Neighbours:
         return frozenset(seen)
 
     def may_meet(self, one: str, other: str) -> bool:
-        """Whether a build can have both: nothing that they bring provides the same."""
-        ours, theirs = self.reached(one), self.reached(other)
-        both = ours | theirs
+        """Whether a build can have both: they provide different things, for one distribution."""
+        both = self.reached(one) | self.reached(other)
+        meant = [e.supports for e in map(self.elements.get, sorted(both)) if e and e.supports]
+        if meant and not set.intersection(*map(set, meant)):
+            return False
         provided = [
             p for name in both if name in self.elements for p in self.elements[name].provides
         ]
@@ -68,24 +71,20 @@ def lint(paths: Sequence[Path], search: Sequence[Path], run: Runner) -> tuple[Fi
             elements.pop(name, None)
             if path.resolve() in wanted:
                 findings.append(_as_finding(error))
-    neighbours = Neighbours(elements=elements)
+    exported = (variables.exported(element) for element in elements.values())
+    neighbours = Neighbours(elements=elements, exported=frozenset().union(*exported))
     chosen = [element for element in elements.values() if element.path.resolve() in wanted]
-    needed = {name for element in chosen for name in neighbours.reached(element.name)}
-    found = {name: scripts.scripts(elements[name]) for name in sorted(needed) if name in elements}
+    found = {element.name: scripts.scripts(element) for element in chosen}
     for element in chosen:
-        findings += _of(element, found, neighbours)
+        findings += _of(element, found[element.name], neighbours)
     findings += _duplicates(chosen, neighbours)
     findings += scripts.check_syntax([s for e in chosen for s in found[e.name]], run)
     return tuple(sorted(_enabled(findings, found)))
 
 
-def _of(
-    element: Element, found: Mapping[str, tuple[Script, ...]], neighbours: Neighbours
-) -> Iterator[Finding]:
-    own = found[element.name]
+def _of(element: Element, own: tuple[Script, ...], neighbours: Neighbours) -> Iterator[Finding]:
     reached = neighbours.reached(element.name)
     others = [neighbours.elements[name] for name in sorted(reached) if name in neighbours.elements]
-    given = frozenset().union(*(variables.exported(other, found[other.name]) for other in others))
     declared = {v.name for other in others for v in other.variables}
     if not any((element.path / name).is_file() for name in READMES):
         yield Finding(
@@ -101,7 +100,7 @@ def _of(
     yield from files.check_package_map(element, own)
     yield from scripts.check_hooks(element, own)
     yield from scripts.check_environment(element, own)
-    yield from variables.check(element, own, given | declared)
+    yield from variables.check(element, own, neighbours.exported | declared)
     yield from _dependencies(element, neighbours)
 
 

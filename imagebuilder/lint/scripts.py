@@ -24,13 +24,17 @@ READABLE = 1 << 20  # bytes; what is larger is no script
 
 def scripts(element: Element) -> tuple[Script, ...]:
     """The text files of an element, sorted; what is below `tests` is not the element's."""
-    found = []
-    for path in sorted(element.path.rglob("*")):
-        parts = path.relative_to(element.path).parts
-        if path.is_file() and not path.is_symlink() and not {*parts} & {*NOT_MERGED}:
-            script = _read(path)
-            found += [script] if script else []
-    return tuple(found)
+    return tuple(
+        script
+        for script in scripts_in(element.path)
+        if not {*script.path.relative_to(element.path).parts} & {*NOT_MERGED}
+    )
+
+
+def scripts_in(directory: Path) -> tuple[Script, ...]:
+    """The text files below a directory, sorted."""
+    paths = [p for p in sorted(directory.rglob("*")) if p.is_file() and not p.is_symlink()]
+    return tuple(script for script in map(_read, paths) if script)
 
 
 def in_phases(element: Element, found: Iterable[Script]) -> Iterator[Script]:

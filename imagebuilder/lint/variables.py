@@ -2,7 +2,7 @@
 
 What a script reads cannot be known without running it. What is looked for here are names in
 capitals after a `$`, other than those that the script sets itself, that every hook gets, or that
-an element which comes along exports.
+some element exports from its `environment.d`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from imagebuilder.element.merge import ENVIRONMENT
 from imagebuilder.element.model import Element
 from imagebuilder.lint.model import Finding, Script, numbered
-from imagebuilder.lint.scripts import SHELLS, in_phases, of_environment
+from imagebuilder.lint.scripts import SHELLS, in_phases, of_environment, scripts_in
 
-READ = re.compile(r"(?<![\\$])\$\{?#?!?([A-Z][A-Z0-9_]{2,})\b")
+READ = re.compile(r"(?<![\\$])\$\{?#?!?([A-Z][A-Z0-9_]{2,})\b(?!\{)")
 SET = re.compile(
     r"(?:^|[\s;&|({])(?:export\s+|local\s+|declare\s+(?:-\w+\s+)*|readonly\s+)?([A-Z][A-Z0-9_]{2,})\+?="
 )
@@ -71,9 +72,9 @@ def check(element: Element, found: Sequence[Script], given: frozenset[str]) -> I
                 )
 
 
-def exported(element: Element, found: Iterable[Script]) -> frozenset[str]:
+def exported(element: Element) -> frozenset[str]:
     """The variables that an element's `environment.d` exports, as far as that can be seen."""
-    return frozenset(_assigned(of_environment(element, found)))
+    return frozenset(_assigned(scripts_in(element.path / ENVIRONMENT)))
 
 
 def _readers(element: Element, found: Sequence[Script]) -> Iterator[Script]:

@@ -62,6 +62,7 @@ FINE: tuple[Mapping[str, str], ...] = (
      "element-deps": "two\n"},
     {"install.d/50-x": BASH + "read -r LINE\nMINE=1; export OURS\necho $LINE $MINE $OURS\n"},
     {"install.d/50-x": BASH + 'echo "$DIB_NAMED"\n', "README.rst": "DIB_NAMED\n  a name\n"},
+    {"install.d/50-x": BASH + "perl -e 'print $ENV{x}'; echo $DIB_TWO\n"},
     {"install.d/50-x": BASH + "# $DIB_COMMENT\necho \\$DIB_QUOTED\n"},
     {"install.d/50-x": BASH + "# imagebuilder-lint: disable=variable\necho $DIB_X\n"},
     {"install.d/package-installs-one": "curl\n", "element-deps": "package-installs\n"},
@@ -130,6 +131,16 @@ def test_two_operating_systems_may_have_the_same_hook(elements: Path) -> None:
     assert not found(elements, "one", "other")
 
 
+def test_elements_for_different_distributions_may_have_the_same_hook(elements: Path) -> None:
+    for name in ("apt", "dnf"):
+        write(elements / name, {
+            "README.rst": README, "element.yaml": f"supports: [of-{name}]\n", "bin/install": BASH,
+        })  # fmt: skip
+        (elements / name / "element-deps").write_text("install-bin\n")
+    write(elements / "install-bin", {"README.rst": README})
+    assert not found(elements, "apt", "dnf")
+
+
 def test_a_broken_script_is_found_by_bash_itself(elements: Path) -> None:
     one = write(elements / "one", {"README.rst": README, "install.d/50-x": BASH + "if true\n"})
     (finding,) = lint([one], [elements], process.run)
@@ -185,6 +196,7 @@ def test_a_directory_of_elements_is_told_from_an_element(
     write(elements, {"README.rst": README})
     (elements / "two/README.rst").unlink()
     write(elements / "marker", {"README": README})
+    write(elements / "pkg-map", {"README": README})
     assert verbs.main(["lint", str(elements), "--strict"]) == 1
     assert f"{elements}/two: warning: has no README.rst" in capsys.readouterr().out
     monkeypatch.chdir(elements)
