@@ -15,7 +15,7 @@ fi
 set -eu
 set -o pipefail
 
-echo "${{{variable}}}" > /etc/{name}
+echo "${{{variable}:-hello}}" > /etc/{name}
 """
 README = """\
 {line}

@@ -76,6 +76,16 @@ def test_an_element_with_no_final_image_in_its_name_makes_no_disk(images: Worksh
     assert [output["format"] for output in planned["outputs"]] == ["tar"]
 
 
+def test_a_new_element_can_be_built_with_at_once(images: Workshop) -> None:
+    assert images.imagebuilder("element", "new", "web.app").returncode == 0
+    images.element("installer", {"bin/install-packages": "#!/bin/bash\necho $@ >/installed\n"})
+    done = images.create("-n", "-t", "tar", "-o", "new", "tiny", "web.app", "installer")
+    assert done.returncode == 0, done.stdout
+    with tarfile.open(images.directory / "new.tar") as tar:
+        texts = [tar.extractfile(name) for name in ("./etc/web.app", "./installed")]
+        assert [text.read() for text in texts if text] == [b"hello\n", b"ca-certificates\n"]
+
+
 def test_a_vm_that_only_a_dependency_names_brings_no_layout(images: Workshop) -> None:
     images.element("needs-vm", {"element-deps": "vm\n"})
     done = images.create("-n", "tiny", "needs-vm")
