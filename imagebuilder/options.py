@@ -51,7 +51,8 @@ OPTIONS = (
     Option("name", "o", "", Kind.TEXT, "NAME", "IMAGE_NAME",
            "path and name of the output, without its extension (default: image)", "imagename"),
     Option("types", "t", "", Kind.WORDS, "TYPES", "",
-           "output formats, comma separated: qcow2, raw, tar, tgz (default: qcow2)", "types"),
+           "output formats, comma separated, like qcow2,raw,vhd,tgz,squashfs (default: qcow2)",
+           "types"),
     Option("arch", "a", "", Kind.TEXT, "ARCH", "ARCH",
            "architecture of the image (default: the host's)", "arch"),
     Option("packages", "p", "", Kind.WORDS, "PACKAGES", "",
@@ -96,8 +97,14 @@ OPTIONS = (
            "build from caches alone: no hook has a network, and what is missing is an error",
            "offline"),
     Option("qemu_img_options", "", "qemu-img-options", Kind.TEXT, "OPTIONS",
-           "QEMU_IMG_OPTIONS", "options for the image format, like preallocation=off",
-           "qemu-img-options"),
+           "QEMU_IMG_OPTIONS", "options for formats that have such, like compat=0.10 or"
+           " vmdk:subformat=streamOptimized", "qemu-img-options"),
+    Option("docker_target", "", "docker-target", Kind.TEXT, "NAME", "DOCKER_TARGET",
+           "REPOSITORY:TAG of a container image, with docker:// before it to push it there",
+           "docker-target"),
+    Option("squashfs_compression", "", "squashfs-compression", Kind.TEXT, "NAME",
+           "IMAGEBUILDER_SQUASHFS_COMPRESSION", "xz, zstd, gzip, lz4 or lzo (default: xz)",
+           new=True),
     Option("root_label", "", "root-label", Kind.TEXT, "LABEL", "ROOT_LABEL",
            "label of the root filesystem (default: cloudimg-rootfs; img-rootfs for xfs)",
            "root-label"),
@@ -160,6 +167,8 @@ class Request:
     incremental: bool = False
     offline: bool = False
     qemu_img_options: str = ""
+    docker_target: str = ""
+    squashfs_compression: str = "xz"
     root_label: str = ""
     root_type: str = "ext4"
     install_type: str = ""

@@ -130,10 +130,7 @@ ORDER = (
 def _keys() -> Iterator[tuple[str, str, Callable[[str, Any], tuple[str, ...]]]]:
     options = {option.key: option for option in OPTIONS if option.key}
     for key in ORDER:
-        option = options.get(key)
-        if option is None:  # it is the build that says so
-            yield key, f"--{key}", _text
-            continue
+        option = options[key]
         show = _pairs if key == "qemu-img-options" else SHOWN[option.kind]
         yield key, f"--{option.long}" if option.long else f"-{option.short}", show
     yield "elements", "", _plain

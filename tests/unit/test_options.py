@@ -172,4 +172,4 @@ def test_every_key_of_files_of_images_is_an_options() -> None:
     assert len(keys) == len(set(keys)) > 20
     schema = json.loads(files("imagebuilder").joinpath(SCHEMA).read_text())
     beyond = {"elements", "environment", "ramdisk"}
-    assert {*keys, "docker-target"} == schema["items"]["properties"].keys() - beyond
+    assert {*keys} == schema["items"]["properties"].keys() - beyond
