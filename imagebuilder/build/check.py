@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from imagebuilder import registry
-from imagebuilder.build import attach
+from imagebuilder.build import attach, foreign
 from imagebuilder.disk.model import Kind
 from imagebuilder.element import load
 from imagebuilder.errors import ConfigError, ToolMissingError
@@ -32,6 +32,7 @@ def before(draft: Draft) -> None:
     pools = ["thin-pool"] if any(v.kind is Kind.THIN_POOL for v in draft.disk.volumes) else []
     own = [feature for name in draft.types for feature in _features(name)]
     _check_tools(draft, (*modules, *pools, *own))
+    foreign.check(draft)
     for fs in filesystems:
         if hasattr(modules[fs.type], "check"):
             modules[fs.type].check(fs)
@@ -50,7 +51,7 @@ def formats(draft: Draft) -> tuple[Output, ...]:
 
 
 def make_cache(request: Request) -> None:
-    """Make the directories of caches and locks, which hooks expect to be there."""
+    """Make the directories of caches and of locks, which hooks expect to be there."""
     for directory, variable in (
         (cache_directory(request), "DIB_IMAGE_CACHE"),
         (lock_directory(request), "DIB_LOCKFILES"),
