@@ -51,7 +51,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _shell(names: str, found: list[tuple[str, str]]) -> str:
     pairs = " ".join(f"[{name}]={path}" for name, path in found)
-    mapping = yaml.safe_dump(dict(found))
+    mapping = yaml.safe_dump(dict(found), sort_keys=False)
     return "\n".join((
         f"export IMAGE_ELEMENT={shlex.quote(names)}",
         f"export IMAGE_ELEMENT_YAML={shlex.quote(mapping)}",

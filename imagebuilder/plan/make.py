@@ -213,7 +213,7 @@ def _variables(
         "ELEMENTS_PATH": search,
         "FS_TYPE": request.root_type,
         "IMAGE_ELEMENT": names,
-        "IMAGE_ELEMENT_YAML": yaml.safe_dump({e.name: str(e.path) for e in elements}),
+        "IMAGE_ELEMENT_YAML": _as_yaml({e.name: str(e.path) for e in elements}),
         "BASH_FUNC_die%%": DIE,
         "BASH_FUNC_get_image_element_array%%": f"() {{  echo '{pairs}'\n}}",
         "IMAGE_NAME": request.output_name,
@@ -223,6 +223,10 @@ def _variables(
         "LC_ALL": "C",
         "SOURCE_DATE_EPOCH": _epoch(given),
     }  # fmt: skip
+
+
+def _as_yaml(mapping: Mapping[str, str]) -> str:
+    return yaml.safe_dump(dict(mapping), sort_keys=False, width=10**6)
 
 
 def _asked(request: Request) -> dict[str, str]:
