@@ -151,8 +151,28 @@ them: in `release`, then `distro`, `family` and `default`. A name that is in non
 as it is."""
 
 ELEMENTS = """\
-The elements that come with the program. The same, for those on your `ELEMENTS_PATH` too, shows
-`imagebuilder elements`. How to write one: [write an element](../howto/write-an-element.md)."""
+The elements that come with the program, by what they are for. The same, for those on your
+`ELEMENTS_PATH` too, shows `imagebuilder elements`, and with `--for ubuntu` only those that are
+meant for Ubuntu. What was built with them: [distributions](distributions.md). How to write one:
+[write an element](../howto/write-an-element.md)."""
+
+TASKS = {
+    "operating-system": "An operating system to start from",
+    "disk": "The disk, and how it starts",
+    "boot": "Kernel and initramfs",
+    "cloud": "Machines in a cloud",
+    "baremetal": "Machines without a hypervisor",
+    "network": "The network",
+    "access": "Who can log in",
+    "packages": "Packages and where they come from",
+    "python": "Python",
+    "hardware": "Drivers and hardware",
+    "security": "Security",
+    "ramdisk": "Ramdisks",
+    "size": "A smaller image",
+    "debug": "Looking for faults",
+    "core": "What other elements build on",
+}
 
 KINDS = {
     "string": "text",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from imagebuilder import registry
-from imagebuilder.build import attach
+from imagebuilder.build import attach, foreign
 from imagebuilder.disk.model import Kind
 from imagebuilder.errors import ConfigError, ToolMissingError
 from imagebuilder.formats import place, qemu_img
@@ -31,6 +31,7 @@ def before(draft: Draft) -> None:
     pools = ["thin-pool"] if any(v.kind is Kind.THIN_POOL for v in draft.disk.volumes) else []
     own = [feature for name in draft.types for feature in _features(name)]
     _check_tools(draft, (*modules, *pools, *own))
+    foreign.check(draft)
     for fs in filesystems:
         if hasattr(modules[fs.type], "check"):
             modules[fs.type].check(fs)
