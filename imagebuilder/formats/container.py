@@ -144,7 +144,7 @@ def _deliver(command: Command, output: Output, run: Runner) -> None:
         raise PublishError(
             f"{command.argv[0]} did not take the image: {error.what}",
             where=str(output.path),
-            hint="the file is complete; the same command line delivers it without a build",
+            hint=f"the file is complete; to try again: {command}",
         ) from error
 
 
