@@ -110,13 +110,6 @@ def test_archives_of_containers_are_the_only_output_without_a_daemon(workshop: W
         assert "no Docker daemon answers" in done.stdout
 
 
-@pytest.mark.skipif(find("skopeo") is not None, reason="skopeo is there")
-def test_nothing_is_built_that_could_not_be_pushed(workshop: Workshop) -> None:
-    done = workshop.create(*COMMON, "-t", "oci", "--docker-target", "docker://host/web", "tiny")
-    assert done.returncode == 1
-    assert "skopeo is not installed" in done.stdout
-
-
 def test_a_daemon_is_given_the_image_again_if_it_did_not_take_it(workshop: Workshop) -> None:
     programs, busy = workshop.directory / "bin", workshop.directory / "busy"
     programs.mkdir()
