@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -101,7 +102,7 @@ def _remember(tree: layers.Tree, key: str, kept: account.Account) -> None:
 def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> layers.Making:
     after: dict[str, Callable[[], None]] = {
         "root": lambda: _check_root(place.tree),
-        "post-root": lambda: detach_below(place.tree),
+        "post-root": lambda: _leave(place.tree),
         "block-device": lambda: _write_fstab(plan, place.tree),
     }
 
@@ -182,6 +183,12 @@ def _check_root(tree: Path) -> None:
             where="phase root",
             hint="the operating system element's root.d has to fill TARGET_ROOT",
         )
+
+
+def _leave(tree: Path) -> None:
+    """Take away what belongs to where the tree was made, and not to the image."""
+    detach_below(tree)
+    shutil.rmtree(tree / "lost+found", ignore_errors=True)
 
 
 def _write_fstab(plan: Plan, tree: Path) -> None:

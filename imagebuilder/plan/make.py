@@ -14,7 +14,13 @@ from imagebuilder.element import environment as element_environment
 from imagebuilder.element import load, merge, packages, resolve
 from imagebuilder.element.model import PHASES, Element, HooksTree
 from imagebuilder.errors import ConfigError, nearest
-from imagebuilder.options import FROM_BATCH, SHARED_PACKAGES, Request, cache_directory
+from imagebuilder.options import (
+    FROM_BATCH,
+    SHARED_PACKAGES,
+    Request,
+    cache_directory,
+    lock_directory,
+)
 from imagebuilder.plan import attached
 from imagebuilder.plan.model import Draft, Plan, PlannedOutput
 from imagebuilder.sizes import UNITS
@@ -195,7 +201,7 @@ def _variables(
         "DIB_DEFAULT_INSTALLTYPE": request.install_type or "source",
         "DIB_ENV": _declared_as_bash(given),
         "DIB_IMAGE_CACHE": str(cache_directory(request)),
-        "DIB_LOCKFILES": given.get("DIB_LOCKFILES") or str(cache_directory(request) / "lockfiles"),
+        "DIB_LOCKFILES": str(lock_directory(request)),
         "DIB_MOUNTPOINTS": "|".join(disk.mount_points),
         "DIB_OFFLINE": "1" if request.offline else "",
         "DIB_ROOT_FSTYPE": disk.root.type,
