@@ -69,8 +69,8 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             artefacts = finished.find(plan, key, listen)
         kept.unchanged = bool(artefacts)
         artefacts = kept.artefacts = artefacts or _finish(tree, kept)
-        convert.deliver(plan, listen)
     _remember(tree, key, kept)
+    convert.deliver(plan, listen)
     return artefacts
 
 
