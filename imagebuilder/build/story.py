@@ -155,7 +155,7 @@ def _tell_hooks(plan: Plan, place: Place) -> None:
     document = make.block_device(draft.request, draft.elements)
     defaults = make.defaults(draft.request)
     disk_state.announce(place.disk_parameters, document, defaults, place.tree)
-    disk_state.write_helper(place.hooks / merged.DATA / "lib")
+    disk_state.write_helpers(place.hooks / merged.DATA / "lib")
 
 
 def _work(
@@ -172,6 +172,7 @@ def _work(
         packages=plan.request.packages if phase.name == "install" else (),
         deadline=float(plan.request.hook_timeout),
         devices=disk.names if disk else (),
+        stand_ins="boot-loader" if disk and disk.partial and plan.boot_loaders else "",
     )
 
 
