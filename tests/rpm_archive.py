@@ -62,7 +62,7 @@ MACROS = {
     "use_source_date_epoch_as_buildtime": "1",
     "clamp_mtime_to_source_date_epoch": "1",
     "_buildhost": "localhost",
-    "__requires_exclude": "^(/[^b]|/b[^i]|/bin/[^s]|python|perl|rpmlib)",
+    "__requires_exclude": "^(/[^b]|/b[^i]|/bin/[^s]|python|perl|rpmlib|libatm)",
     "__python_requires": "%{nil}",
     "__pythondist_requires": "%{nil}",
 }
