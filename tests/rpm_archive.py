@@ -5,9 +5,6 @@ What is in the packages is written down in rpm/packages.toml, most of it files o
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -15,7 +12,7 @@ import tempfile
 import tomllib
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,7 @@ DATA = Path(__file__).parent / "rpm"
 NEEDED = ("apt-get", "dpkg-deb", "gpg", "rpmbuild", "rpmsign", "createrepo_c", "dnf")
 KEY = "Test of packages <packages@example.org>"
 RENAMED = (
-    r"flags=rhS;s,^\./\(bin\|sbin\|lib\|lib64\)/,./usr/\1/,",  # where Debian's files belong
+    r"flags=rhS;s,^\./\(bin\|sbin\|lib\|lib64\)\(/\|$\),./usr/\1\2,",  # where Debian's files belong
     r"flags=rhS;s,^\./usr/\(s\?\)bin/grub-,./usr/\1bin/grub2-,",
 )
 LEFT_OUT = (
@@ -165,8 +162,9 @@ def _furnish(package: Package, debs: Path, root: Path) -> list[str]:
             ["dpkg-deb", "--fsys-tarfile", _deb(debs, deb)], stdout=subprocess.PIPE
         ) as archive:
             out = subprocess.run(
-                ["tar", "-xv", "-C", root, "--no-same-owner", "--show-transformed-names", "--quoting-style=literal",
-                 *(f"--transform={rule}" for rule in RENAMED), *(f"--exclude={path}" for path in LEFT_OUT)],
+                ["tar", "-xv", "-C", root, "--no-same-owner", "--show-transformed-names",
+                 "--quoting-style=literal", *(f"--transform={rule}" for rule in RENAMED),
+                 *(f"--exclude={path}" for path in LEFT_OUT)],
                 stdin=archive.stdout, stdout=subprocess.PIPE, text=True, check=True,
             ).stdout  # fmt: skip
         names |= {name.removeprefix("./") for name in out.splitlines()}

@@ -63,7 +63,7 @@ def _debs(kept: Path, kernel: str) -> Path:
     """Debian's packages that the system's files come from."""
     directory = kept / "debs"
     directory.mkdir(exist_ok=True)
-    words = {name: "" for name in ("KEY", "VERSION", "GRUB", "CSV")}
+    words = dict.fromkeys(("KEY", "VERSION", "GRUB", "CSV"), "")
     packages = rpm_archive.load({**words, "KERNEL": kernel})
     wanted = [*EFI_DEBS, *(deb for package in packages for deb in package.debs)]
     missing = [deb for deb in wanted if not [*directory.glob(f"{deb}_*.deb")]]

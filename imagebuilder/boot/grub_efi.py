@@ -11,7 +11,6 @@ and only get what the firmware would miss, and the grub.cfg.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -112,13 +111,7 @@ def _signed(tree: Path, target: Target) -> dict[str, bytes]:
 
 def _brought(tree: Path, target: Target) -> str:
     """The directory below EFI/ that packages have put a GRUB into; empty if none has."""
-    if not paths.exists_in(tree, f"{ESP}/EFI"):
-        return ""
-    directory = paths.open_in(tree, f"{ESP}/EFI", os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        names = sorted(set(os.listdir(directory)) - {"BOOT"})
-    finally:
-        os.close(directory)
+    names = sorted({*paths.names_in(tree, f"{ESP}/EFI")} - {"BOOT"})
     grub = f"grub{target.machine}.efi"
     return next((name for name in names if paths.exists_in(tree, f"{ESP}/EFI/{name}/{grub}")), "")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,12 +121,7 @@ def grub_uuid(fs: Filesystem) -> str:
 def furnish(tree: Path, names: Names, target: str) -> None:
     """Copy what GRUB loads while it runs into its directory, as grub-install does."""
     library = f"{LIBRARY}/{target}"
-    directory: int = paths.open_in(tree, library, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        found = sorted(os.listdir(directory))
-    finally:
-        os.close(directory)
-    for name in found:
+    for name in paths.names_in(tree, library):
         if name.endswith((".mod", ".lst")) or name in EMULATORS:
             content = paths.read_in(tree, f"{library}/{name}")
             paths.write_in(tree, f"{names.directory}/{target}/{name}", content)
