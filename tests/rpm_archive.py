@@ -24,6 +24,8 @@ KEY = "Test of packages <packages@example.org>"
 RENAMED = (
     r"flags=rhS;s,^\./\(bin\|sbin\|lib\|lib64\)\(/\|$\),./usr/\1\2,",  # where Debian's files belong
     r"flags=rhS;s,^\./usr/\(s\?\)bin/grub-,./usr/\1bin/grub2-,",
+    r"flags=r;s,^\./boot/vmlinuz-\(.*\),./usr/lib/modules/\1/vmlinuz,",
+    r"flags=r;s,^\./boot/\(config\|System.map\)-\(.*\),./usr/lib/modules/\2/\1,",
 )
 LEFT_OUT = (
     *(f"./usr/share/{name}" for name in ("doc", "man", "locale", "info", "lintian", "bug")),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
+import re
 import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pytest
 import rpm_archive
 from rpm_archive import DATA, Package
 from signed_archive import run
@@ -39,6 +42,14 @@ class System:
         return f"[standin-{name}]\n" + "".join(f"{k}={v}\n" for k, v in lines.items())
 
 
+def kept(temporary: pytest.TempPathFactory) -> Path:
+    """Where systems are kept: for the next time, or at least for all workers of this one."""
+    chosen = os.environ.get("IMAGEBUILDER_TEST_PACKAGES")
+    directory = Path(chosen) if chosen else temporary.getbasetemp().parent / "rpm-systems"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
 def make(kept: Path) -> System:
     """The system in the directory `kept`, made if it is not there yet."""
     kernel = _kernel()
@@ -56,7 +67,7 @@ def make(kept: Path) -> System:
 
 def _kernel() -> str:
     depends = run("apt-cache", "depends", "linux-image-cloud-amd64")
-    return next(word for word in depends.split() if word.startswith("linux-image-"))
+    return next(word for word in depends.split() if re.match(r"linux-image-\d", word))
 
 
 def _debs(kept: Path, kernel: str) -> Path:
@@ -90,6 +101,7 @@ def _make(into: Path, debs: Path, kernel: str) -> None:
         newer = replace(greeting, version="2", files=files)
         rpm_archive.build([newer], debs, into / "updates", key)
     with rpm_archive.key() as other:
+        (into / "OTHER-KEY").write_text(other.public.read_text())
         stranger = Package(name="stranger", files={"etc/stranger": "unknown\n"})
         rpm_archive.build([stranger], debs, into / "strangers", other)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from imagebuilder import paths, registry
+from imagebuilder import paths, registry, rpmdb
 from imagebuilder.boot.model import EMPTY, BootBlocks
 from imagebuilder.build import (
     account,
@@ -126,6 +126,7 @@ def _finish_tree(pouring: Pouring, making: layers.Making) -> convert.Disks:
         detach_below(place.tree, keep=disk.points if disk else ())
         finish.return_resolver(place.tree)
         finish.tidy(place.tree)
+        rpmdb.settle(place.tree, plan.epoch)
         finish.clamp_times(place.tree, plan.epoch)
     if disk:
         attached = disk

@@ -149,7 +149,7 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 def _make(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.resolve().mkdir(parents=True, exist_ok=True)
     stays = member.isdir() and path.is_dir() and not path.is_symlink()
     if not stays:
         _remove([path])
