@@ -39,15 +39,18 @@ class Part(io.RawIOBase):
         self.left = blob.length
 
     def readable(self) -> bool:
+        """It is."""
         return True
 
     def readinto(self, buffer: memoryview | bytearray) -> int:  # type: ignore[override] # narrower
+        """Fill the buffer as far as it goes; how far."""
         chunk = self.file.read(min(len(buffer), self.left))
         buffer[: len(chunk)] = chunk
         self.left -= len(chunk)
         return len(chunk)
 
     def close(self) -> None:
+        """Close the file."""
         self.file.close()
         super().close()
 
@@ -59,9 +62,11 @@ class Digested(io.RawIOBase):
         self.file, self.digest = file, hashlib.sha256()
 
     def readable(self) -> bool:
+        """It is."""
         return True
 
     def readinto(self, buffer: memoryview | bytearray) -> int:  # type: ignore[override] # narrower
+        """Fill the buffer as far as it goes; how far."""
         chunk = self.file.read(len(buffer))
         buffer[: len(chunk)] = chunk
         self.digest.update(chunk)
