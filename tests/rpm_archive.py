@@ -32,7 +32,8 @@ LEFT_OUT = (
     *("./etc/init.d", "./etc/cron*", "./etc/kernel/post*", "./etc/default/grub*"),
     *("./etc/grub.d/05*", "./etc/grub.d/[1-3]*", "./usr/share/bash-completion"),
     *("./usr/share/zsh", "./usr/share/apport", "./bin/sh", "./usr/bin/which"),
-    "./lib/systemd/system-preset/90-systemd.preset",
+    *("./lib/systemd/system-preset/90-systemd.preset", "./etc/dnf/plugins/local.conf"),
+    "./usr/lib/python3/dist-packages/dnf-plugins/local.py",
 )  # fmt: skip
 GRUB_WORDS = re.compile(
     rb"grub-(?=probe|file|mkrelpath|mkconfig(?!_lib)|script-check|editenv|install|mkimage)"
@@ -153,6 +154,9 @@ def index(directory: Path, signer: Key | None = None) -> None:
         run("rpmsign", "--addsign", "--define", f"_gpg_name {KEY}", "--define",
             f"__gpg {shutil.which('gpg')}", *rpms, GNUPGHOME=str(signer.home))  # fmt: skip
     run("createrepo_c", "--quiet", "--general-compress-type=gz", str(directory))
+    if signer:
+        run("gpg", "--homedir", str(signer.home), "--batch", "--quiet", "--armor",
+            "--detach-sign", str(directory / "repodata/repomd.xml"))  # fmt: skip
 
 
 def _furnish(package: Package, debs: Path, root: Path) -> list[str]:
