@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import rpm_system
+from oci_layout import Layout, layer
 from rpm_archive import NEEDED
 from signed_archive import Archive, run, served
 
@@ -197,6 +198,23 @@ def test_labels_of_selinux_are_set(images: Workshop, root: Path) -> None:
     label = shadow.pax_headers["SCHILY.xattr.security.selinux"]
     assert label.rstrip("\0") == "system_u:object_r:shadow_t:s0"
     assert not (root / ".autorelabel").exists()
+
+
+def test_a_container_image_becomes_a_root(images: Workshop, root: Path) -> None:
+    identity = {"etc/rocky-release": "Rocky", ".dockerenv": "", "usr/bin/.wh.part": ""}
+    layout = Layout(images.directory / "layout")
+    layers = [(images.directory / "centos.tar").read_bytes(), layer(identity)]
+    layout.finish(layout.image("amd64", layers))
+    done = images.create(
+        "-n", "-o", "rocky", "-t", "tar", "rocky-container",
+        DIB_CONTAINER_IMAGE=str(layout.root), DIB_CHECKSUM="0",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+    with tarfile.open(images.directory / "rocky.tar") as archive:
+        names = {member.name for member in archive}
+    assert {"./etc/rocky-release", "./usr/bin/greet"} <= names
+    assert "./.dockerenv" not in names
+    assert len(names) > len([*(root / "usr/bin").iterdir()])
 
 
 def refused(workshop: Workshop, *texts: str, **variables: str) -> str:

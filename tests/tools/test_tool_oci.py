@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
-import io
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
+from oci_layout import Layout, layer
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes owners and uses chroot")
 FIRST = {
@@ -38,66 +34,6 @@ SECOND = {
     "usr/bin/again": "=>usr/bin/tool",
     "var/data": "a file where a directory was",
 }
-
-
-def layer(files: Mapping[str, str | None]) -> bytes:
-    """A layer: `None` is a directory, `->` a symlink and `=>` a hard link."""
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for name, text in files.items():
-            member = tarfile.TarInfo(name.rstrip("/"))
-            member.mtime, member.uid, member.gid, member.mode = 1700000000, 7, 8, 0o754
-            content = b""
-            if text is None:
-                member.type = tarfile.DIRTYPE
-            elif text[:2] in ("->", "=>"):
-                member.type = tarfile.SYMTYPE if text[0] == "-" else tarfile.LNKTYPE
-                member.linkname = text[2:]
-            else:
-                content = text.encode()
-                member.pax_headers = {"SCHILY.xattr.user.note": "noted"}
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return made.getvalue()
-
-
-class Layout:
-    """An OCI layout in a directory."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        (root / "blobs/sha256").mkdir(parents=True)
-        (root / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-
-    def blob(self, content: bytes, kind: str) -> dict[str, Any]:
-        digest = hashlib.sha256(content).hexdigest()
-        (self.root / "blobs/sha256" / digest).write_bytes(content)
-        return {"mediaType": kind, "digest": f"sha256:{digest}", "size": len(content)}
-
-    def image(self, architecture: str, layers: Sequence[bytes]) -> dict[str, Any]:
-        kind = "application/vnd.oci.image"
-        diffs = [f"sha256:{hashlib.sha256(each).hexdigest()}" for each in layers]
-        configuration = {
-            "architecture": architecture,
-            "os": "linux",
-            "rootfs": {"type": "layers", "diff_ids": diffs},
-        }
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": f"{kind}.manifest.v1+json",
-            "config": self.blob(json.dumps(configuration).encode(), f"{kind}.config.v1+json"),
-            "layers": [
-                self.blob(gzip.compress(each, mtime=0), f"{kind}.layer.v1.tar+gzip")
-                for each in layers
-            ],
-        }
-        found = self.blob(json.dumps(manifest).encode(), f"{kind}.manifest.v1+json")
-        return {**found, "platform": {"architecture": architecture, "os": "linux"}}
-
-    def finish(self, *images: dict[str, Any]) -> Path:
-        index = {"schemaVersion": 2, "manifests": list(images)}
-        (self.root / "index.json").write_text(json.dumps(index))
-        return self.root
 
 
 @pytest.fixture
