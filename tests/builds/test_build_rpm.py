@@ -275,3 +275,30 @@ def test_without_repositories_of_a_release_there_is_no_bootstrap(workshop: Works
     done = workshop.create("-o", "bad", "-t", "tar", "centos-minimal", DIB_RELEASE="8-stream")
     assert done.returncode == 1
     assert "DIB_RELEASE" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("element", "release", "package"),
+    [
+        ("centos-minimal", "10-stream", "kernel"),
+        ("fedora-minimal", "43", "shim-x64"),
+        ("openeuler-minimal", "22.03-LTS", "grub2-efi-x64"),
+        ("opensuse-minimal", "tumbleweed", "grub2-x86_64-efi"),
+        ("rocky", "9", "kernel"),
+        ("almalinux", "10", "NetworkManager"),
+        ("fedora-container", "43", "grubby"),
+        ("centos", "9-stream", "selinux-policy-targeted"),
+        ("fedora", "43", "grub2-pc"),
+        ("rhel", "9", "shim-x64"),
+        ("opensuse", "15.6", "shim"),
+    ],
+)
+def test_distributions_are_planned(
+    workshop: Workshop, element: str, release: str, package: str
+) -> None:
+    done = workshop.imagebuilder("plan", "--format", "json", "vm", element, DIB_RELEASE=release)
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert not plan["warnings"]
+    assert package in done.stdout
+    assert plan["boot_loaders"] == ["grub"]
