@@ -301,4 +301,4 @@ def test_distributions_are_planned(
     plan = json.loads(done.stdout)
     assert not plan["warnings"]
     assert package in done.stdout
-    assert plan["boot_loaders"] == ["grub"]
+    assert plan["boot_loaders"] == ["bootloader"]
