@@ -95,7 +95,7 @@ def root(images: Workshop, system: System, mirror: Archive) -> Path:
         "install.d/60-asking": ASK,
     })  # fmt: skip
     done = images.create(
-        "-o", "centos", "-t", "tar", "centos-minimal", "bootloader", "asking",
+        "-o", "centos", "-t", "tar", "vm", "centos-minimal", "asking",
         DIB_YUM_MINIMAL_BOOTSTRAP_REPOS=repositories(images, system.repository(mirror.url)),
         SOURCE_DATE_EPOCH="1700000000",
     )  # fmt: skip
