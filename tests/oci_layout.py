@@ -33,6 +33,9 @@ def layer(files: Mapping[str, str | None]) -> bytes:
     return made.getvalue()
 
 
+SMALL = 1 << 20  # bytes: layers that are worth compressing in a test
+
+
 class Layout:
     """An OCI layout in a directory."""
 
@@ -59,7 +62,9 @@ class Layout:
             "mediaType": f"{kind}.manifest.v1+json",
             "config": self.blob(json.dumps(configuration).encode(), f"{kind}.config.v1+json"),
             "layers": [
-                self.blob(gzip.compress(each, mtime=0), f"{kind}.layer.v1.tar+gzip")
+                self.blob(gzip.compress(each, 1, mtime=0), f"{kind}.layer.v1.tar+gzip")
+                if len(each) < SMALL
+                else self.blob(each, f"{kind}.layer.v1.tar")
                 for each in layers
             ],
         }
