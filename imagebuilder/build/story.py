@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -20,6 +21,7 @@ from imagebuilder.build import (
     finished,
     layers,
     since,
+    usage,
 )
 from imagebuilder.build.attach import Attached, attach
 from imagebuilder.build.pour import Pouring, poured, stage
@@ -67,10 +69,8 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             artefacts = finished.find(plan, key, listen)
         kept.unchanged = bool(artefacts)
         artefacts = kept.artefacts = artefacts or _finish(tree, kept)
-    if not request.no_cache:
-        since.remember(plan, tree.digests)
-        finished.keep(plan, key, kept.artefacts_made, kept.memory)
-    _prune(plan)
+        convert.deliver(plan, listen)
+    _remember(tree, key, kept)
     return artefacts
 
 
@@ -80,12 +80,19 @@ def _finish(tree: layers.Tree, kept: account.Account) -> tuple[Artefact, ...]:
     pouring = Pouring(plan=making.plan, place=place, run=run, listen=kept.listen, lay=kept.lay)
     write_disks = _finish_tree(pouring, tree)
     kept.look_at(place.tree)
+    usage.tell(making.plan.request, place.tree, kept.listen)
     kept.memory = finished.memory(making.plan.request)
     return convert.outputs(pouring, write_disks, kept.memory)
 
 
-def _prune(plan: Plan) -> None:
-    """Keep the caches within their limits."""
+def _remember(tree: layers.Tree, key: str, kept: account.Account) -> None:
+    """Leave in the caches what the next build can use, and keep them within their limits."""
+    plan = tree.making.plan
+    if not plan.request.no_cache:
+        since.remember(plan, tree.digests)
+    if kept.unchanged:
+        return
+    finished.keep(plan, key, kept)
     most = limits(plan.request.environment)
     bound.prune(layers.store_of(plan), downloads.store_of(plan.request), most)
     finished.store_of(plan.request).prune(most, time.time())
@@ -95,7 +102,7 @@ def _prune(plan: Plan) -> None:
 def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> layers.Making:
     after: dict[str, Callable[[], None]] = {
         "root": lambda: _check_root(place.tree),
-        "post-root": lambda: detach_below(place.tree),
+        "post-root": lambda: _leave(place.tree),
         "block-device": lambda: _write_fstab(plan, place.tree),
     }
 
@@ -177,6 +184,12 @@ def _check_root(tree: Path) -> None:
             where="phase root",
             hint="the operating system element's root.d has to fill TARGET_ROOT",
         )
+
+
+def _leave(tree: Path) -> None:
+    """Take away what belongs to where the tree was made, and not to the image."""
+    detach_below(tree)
+    shutil.rmtree(tree / "lost+found", ignore_errors=True)
 
 
 def _write_fstab(plan: Plan, tree: Path) -> None:
