@@ -128,6 +128,7 @@ sys.exit(main(sys.argv[1:]))
 HELPERS = {
     "dib-block-device.py": "imagebuilder.cli.block_device",
     "element-info.py": "diskimage_builder.element_dependencies",
+    "run-imagebuilder.py": "imagebuilder.cli.verbs",
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from imagebuilder import paths, registry
+from imagebuilder import paths, registry, rpmdb
 from imagebuilder.boot.model import EMPTY, BootBlocks
 from imagebuilder.build import (
     account,
@@ -129,6 +129,7 @@ def _finish_tree(pouring: Pouring, tree: layers.Tree) -> convert.Disks:
         detach_below(place.tree, keep=disk.points if disk else ())
         finish.return_resolver(place.tree)
         finish.tidy(place.tree)
+        rpmdb.settle(place.tree, plan.epoch)
         tree.pile.clamp_times(plan.epoch)
     if disk:
         attached = disk

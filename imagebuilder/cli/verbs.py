@@ -22,6 +22,7 @@ VERBS = {
     "initrd": "look into an initrd and change it, without unpacking it",
     "iso": "look into an installer's ISO image, and copy it with changes",
     "squashfs": "look into a squashfs image, and copy it with changes",
+    "oci": "fill a directory with the files of a container image",
 }
 OR_FILES = """
 
