@@ -33,6 +33,7 @@ NOT_IN_TARGET = ("TMPDIR", "VIRTUAL_ENV")
 # Where our modules are, and with them those of diskimage-builder that Python hooks import; unless
 # we are installed, only we know that place.
 HOME = Path(__file__).parents[2]
+MODULES = (str(HOME), str(HOME / "imagebuilder/lib/python"))
 PACKAGES = ("site-packages", "dist-packages")
 SEES_TARGET_ROOT = ("root", "cleanup")
 SEES_KERNEL_FILESYSTEMS = ("extra-data", "post-root", "pre-finalise", "cleanup")
@@ -282,7 +283,7 @@ def _variables(work: Work) -> dict[str, str]:
         first = f"{library / work.stand_ins}:" if work.stand_ins else ""
         return {**given, "HOME": "/root", "PATH": f"{first}{PATH}:{library / 'bin'}"}
     if HOME.name not in PACKAGES:
-        given["PYTHONPATH"] = ":".join(filter(None, (given.get("PYTHONPATH"), str(HOME))))
+        given["PYTHONPATH"] = ":".join(filter(None, (given.get("PYTHONPATH"), *MODULES)))
     known = [part for part in given.get("PATH", "").split(":") if part]
     missing = [part for part in PATH.split(":") if part not in known]
     return {**given, "PATH": ":".join([str(library / "bin"), *known, *missing])}
