@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from imagebuilder import registry, tools
-from imagebuilder.build import attach
+from imagebuilder.build import attach, existing_disk
 from imagebuilder.disk.model import Kind
 from imagebuilder.errors import ConfigError, ToolMissingError
 from imagebuilder.formats import place
@@ -31,6 +31,7 @@ def before(draft: Draft) -> None:
     for fs in filesystems:
         if hasattr(modules[fs.type], "check"):
             modules[fs.type].check(fs)
+    existing_disk.check(draft)
     if draft.attached:
         attach.check(draft.disk, draft.attached)
 

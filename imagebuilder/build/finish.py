@@ -73,11 +73,14 @@ def tidy(tree: Path) -> None:
         paths.remove_in(tree, name)
 
 
-def clamp_times(tree: Path, epoch: int) -> None:
-    """Set every modification time later than `epoch` (seconds) to it, innermost first."""
+def clamp_times(tree: Path, epoch: int, since: int = 0) -> None:
+    """Set every modification time later than `epoch` (seconds) to it, innermost first.
+
+    What was last changed before the moment `since` (nanoseconds) keeps its own.
+    """
     limit = epoch * 10**9
     for path, status in _walk(tree):
-        if status.st_mtime_ns > limit:
+        if status.st_mtime_ns > limit and status.st_ctime_ns >= since:
             os.utime(path, ns=(limit, limit), follow_symlinks=False)
 
 

@@ -16,12 +16,14 @@ from imagebuilder.build import (
     convert,
     disk_state,
     downloads,
+    existing_disk,
     finish,
     finished,
     layers,
     since,
 )
 from imagebuilder.build.attach import Attached, attach
+from imagebuilder.build.existing_disk import ExistingDisk
 from imagebuilder.build.pour import Pouring, poured, stage
 from imagebuilder.build.prepare import settle
 from imagebuilder.build.scratch import scratch
@@ -52,13 +54,14 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
     check.make_cache(request)
     with scratch(request) as place, account.kept(draft, listen) as kept, ExitStack() as lasting:
         listen = kept.listen
-        plan = settle(draft, place, listen)
+        existing = lasting.enter_context(existing_disk.opened(draft, place, listen))
+        plan = settle(existing_disk.told(draft, existing), place, listen)
         for warning in plan.warnings:
             listen(Said(warning, warning=True))
         _tell_hooks(plan, place)
         os.environ["SOURCE_DATE_EPOCH"] = str(plan.epoch)
         lasting.enter_context(downloads.lent(request, place, listen))
-        tree = layers.begin(_making(plan, place, listen, lasting))
+        tree = layers.begin(_making(plan, place, listen, lasting, existing))
         key = finished.identify(plan, layers.known_id(tree), tree.digests)
         artefacts = finished.find(plan, key, listen)
         if not artefacts:
@@ -66,25 +69,28 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             key = finished.identify(plan, tree.id if tree.sure else "", tree.digests)
             artefacts = finished.find(plan, key, listen)
         kept.unchanged = bool(artefacts)
-        artefacts = kept.artefacts = artefacts or _finish(tree.making, kept)
-    if not request.no_cache:
-        since.remember(plan, tree.digests)
-        _keep(plan, key, () if kept.unchanged else artefacts)
+        artefacts = kept.artefacts = artefacts or _finish(tree.making, kept, existing)
+    if not draft.request.no_cache:
+        _keep(tree, key, () if kept.unchanged else artefacts)
     _prune(plan)
     return artefacts
 
 
-def _finish(making: layers.Making, kept: account.Account) -> tuple[Artefact, ...]:
+def _finish(
+    making: layers.Making, kept: account.Account, existing: ExistingDisk | None
+) -> tuple[Artefact, ...]:
     """Make the outputs from the tree that the layers have left."""
     place = making.place
     pouring = Pouring(plan=making.plan, place=place, run=run, listen=kept.listen, lay=kept.lay)
-    write_disks = _finish_tree(pouring, making)
+    write_disks = _finish_tree(pouring, making, existing)
     kept.look_at(place.tree)
     return convert.outputs(pouring, write_disks)
 
 
-def _keep(plan: Plan, key: str, made: tuple[Artefact, ...]) -> None:
+def _keep(tree: layers.Tree, key: str, made: tuple[Artefact, ...]) -> None:
     """Leave in the cache what the next build can use."""
+    plan = tree.making.plan
+    since.remember(plan, tree.digests)
     if key and made:
         finished.keep(plan, key, made)
 
@@ -96,28 +102,32 @@ def _prune(plan: Plan) -> None:
     finished.store_of(plan.request).prune(most, time.time())
 
 
-def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> layers.Making:
+def _making(
+    plan: Plan, place: Place, listen: Listener, lasting: ExitStack, existing: ExistingDisk | None
+) -> layers.Making:
     after: dict[str, Callable[[], None]] = {
         "root": lambda: _check_root(place.tree),
-        "post-root": lambda: detach_below(place.tree),
-        "block-device": lambda: _write_fstab(plan, place.tree),
+        "post-root": lambda: detach_below(place.tree, keep=existing.points if existing else ()),
+        "block-device": lambda: None if existing else _write_fstab(plan, place.tree),
     }
 
     def run_one(phase: Phase, listen: Listener) -> None:
-        run_phase(_work(plan, place, phase, listen))
+        run_phase(_work(plan, place, phase, listen, existing))
         downloads.collect(plan.request, place, listen)
         after.get(phase.name, lambda: None)()
 
     return layers.Making(plan=plan, place=place, listen=listen, run=run_one, lasting=lasting)
 
 
-def _finish_tree(pouring: Pouring, making: layers.Making) -> convert.Disks:
+def _finish_tree(
+    pouring: Pouring, making: layers.Making, existing: ExistingDisk | None
+) -> convert.Disks:
     """Do what comes after the layers: boot loader, cleanup.d, tidying up; what writes the disks.
 
     If hooks want to see the disk, more phases are left; from block-device on they see it.
     """
     plan, place, listen = pouring.plan, pouring.place, pouring.listen
-    disk = None
+    disk: Attached | ExistingDisk | None = existing
     if plan.draft.attached:
         disk = _on_the_disk(pouring, making)
     blocks = _install_boot_loader(plan, place, listen)
@@ -126,8 +136,10 @@ def _finish_tree(pouring: Pouring, making: layers.Making) -> convert.Disks:
         detach_below(place.tree, keep=disk.points if disk else ())
         finish.return_resolver(place.tree)
         finish.tidy(place.tree)
-        finish.clamp_times(place.tree, plan.epoch)
-    if disk:
+        finish.clamp_times(place.tree, plan.epoch, since=existing.since if existing else 0)
+    if existing:
+        return lambda _: existing.detached()
+    if isinstance(disk, Attached):
         attached = disk
         return lambda _: attached.detached(blocks)
     return lambda whole: poured(pouring, blocks, whole=whole)
@@ -156,7 +168,11 @@ def _tell_hooks(plan: Plan, place: Place) -> None:
 
 
 def _work(
-    plan: Plan, place: Place, phase: Phase, listen: Listener, disk: Attached | None = None
+    plan: Plan,
+    place: Place,
+    phase: Phase,
+    listen: Listener,
+    disk: Attached | ExistingDisk | None = None,
 ) -> Work:
     extra = {"IMAGEBUILDER_EARLY_PACKAGES": " ".join(plan.early)} if phase.name == "root" else {}
     return Work(
@@ -169,6 +185,7 @@ def _work(
         packages=plan.request.packages if phase.name == "install" else (),
         deadline=float(plan.request.hook_timeout),
         devices=disk.names if disk else (),
+        links=disk.links if isinstance(disk, ExistingDisk) else (),
     )
 
 

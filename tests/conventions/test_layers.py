@@ -27,7 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (  # a module may import its own package an
     frozenset({"plan"}),
     frozenset({"sandbox", "cache"}),
     frozenset({"hooks", "filesystems", "boot", "formats", "machine", "publish", "report"})
-    | {"initrd", "iso", "squashfs"},
+    | {"initrd", "iso", "squashfs", "existing"},
     frozenset({"build", "remaster"}),
     frozenset({"batch"}),
     frozenset({"cli"}),
