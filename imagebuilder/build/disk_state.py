@@ -121,17 +121,19 @@ import sys
 
 sys.path.insert(0, {home!r})
 
-from imagebuilder.cli.block_device import main
+from imagebuilder.cli.{module} import main
 
 sys.exit(main(sys.argv[1:]))
 """
+HELPERS = {"dib-block-device.py": "block_device", "run-imagebuilder.py": "verbs"}
 
 
-def write_helper(library: Path) -> None:
-    """Write the program that hooks know as `$_LIB/dib-block-device.py`."""
+def write_helpers(library: Path) -> None:
+    """Write the programs of ours that hooks on the host call, by their names in `$_LIB`."""
     library.mkdir(parents=True, exist_ok=True)
     home = str(Path(__file__).parents[2])
-    (library / "dib-block-device.py").write_text(HELPER.format(home=home))
+    for name, module in HELPERS.items():
+        (library / name).write_text(HELPER.format(home=home, module=module))
 
 
 def announce(file: Path, document: schema.Document, defaults: Defaults, tree: Path) -> Parameters:

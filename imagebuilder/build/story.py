@@ -164,7 +164,7 @@ def _tell_hooks(plan: Plan, place: Place) -> None:
     document = make.block_device(draft.request, draft.elements)
     defaults = make.defaults(draft.request)
     disk_state.announce(place.disk_parameters, document, defaults, place.tree)
-    disk_state.write_helper(place.hooks / merged.DATA / "lib")
+    disk_state.write_helpers(place.hooks / merged.DATA / "lib")
 
 
 def _work(

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imagebuilder import paths
+from imagebuilder import paths, process
 from imagebuilder.errors import BuildError, ConfigError
 from imagebuilder.existing import ext, mounts, table, vfat
 from imagebuilder.existing.model import Area, Contents, Mounting
@@ -39,7 +39,7 @@ class Opening:
     raw: Path
     tree: Path
     scratch: Path
-    run: Runner
+    run: Runner = process.run
     read_only: bool = False
 
     @property
