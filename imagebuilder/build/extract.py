@@ -45,16 +45,16 @@ def extract(image: Path, target: Path, environment: Mapping[str, str]) -> Artefa
     with scratch(Request(environment=environment)) as place:
         if not source.compressor(image) and source.inspect(image, process.run).format == "raw":
             try:
-                return _pack(Opening(raw=image.absolute(), read_only=True, **_where(place)), output)
+                return _pack(_opening(image.absolute(), place, read_only=True), output)
             except OSError:
                 pass  # a journal has to be replayed, which nobody does to a file of somebody else
         raw = place.images / RAW
         source.write_raw(image, raw, process.run)
-        return _pack(Opening(raw=raw, **_where(place)), output)
+        return _pack(_opening(raw, place), output)
 
 
-def _where(place: Place) -> dict[str, Path]:
-    return {"tree": place.tree, "scratch": place.scratch}
+def _opening(raw: Path, place: Place, *, read_only: bool = False) -> Opening:
+    return Opening(raw=raw, tree=place.tree, scratch=place.scratch, read_only=read_only)
 
 
 def _pack(opening: Opening, output: Output) -> Artefact:

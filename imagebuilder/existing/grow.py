@@ -7,20 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from imagebuilder.disk.model import Table
-from imagebuilder.errors import ConfigError
+from imagebuilder.errors import CommandError, ConfigError
 from imagebuilder.existing import table
 from imagebuilder.existing.attach import Opened
 from imagebuilder.existing.model import Area, Contents
 from imagebuilder.process import Command, Runner
+from imagebuilder.sandbox import loops
+from imagebuilder.sandbox.loops import Part
 from imagebuilder.sizes import Size
 
 RESIZE: Mapping[str, tuple[str, ...]] = {
-    "ext2": ("resize2fs", "{device}"),
-    "ext3": ("resize2fs", "{device}"),
-    "ext4": ("resize2fs", "{device}"),
     "xfs": ("xfs_growfs", "{point}"),
     "btrfs": ("btrfs", "filesystem", "resize", "max", "{point}"),
-}
+}  # while it is mounted
+EXT = (
+    "ext2",
+    "ext3",
+    "ext4",
+)  # before: mounted, it takes a privilege that root in a container lacks
+CORRECTED = 1  # e2fsck(8)
 OPTION = "--image-size"
 
 
@@ -38,6 +43,9 @@ def enlarge(raw: Path, size: Size, run: Runner) -> int | None:
     if last.number:
         words = ("sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "-N", str(last.number))
         run(Command((*words, os.fspath(raw)), stdin=b", +\n"))
+    if last.content and last.content.type in EXT:
+        with loops.attached(Part(file=raw, offset=last.offset)) as device:
+            _resize(device, _end(raw, last), run)
     return last.number
 
 
@@ -56,9 +64,25 @@ def command(kind: str, device: Path, point: Path) -> Command:
     return Command(tuple(word.format(device=device, point=point) for word in words))
 
 
+def _resize(device: Path, size: Size, run: Runner) -> None:
+    """Make an ext filesystem at the beginning of the device `size` bytes large."""
+    try:
+        run(Command(("e2fsck", "-f", "-p", str(device))))
+    except CommandError as error:
+        if not error.what.startswith(f"exit status {CORRECTED}\n"):
+            raise
+    run(Command(("resize2fs", str(device), f"{size // 1024}K")))
+
+
+def _end(raw: Path, last: Area) -> Size:
+    """How large the area has become."""
+    found = table.load(raw).areas
+    return next(area.size for area in found if area.number == last.number)
+
+
 def _check(last: Area, disk: Contents) -> None:
     kind = last.content.type if last.content else "unknown"
-    if kind not in RESIZE:
+    if kind not in (*EXT, *RESIZE):
         raise ConfigError(
             f"{last} lies at the end and is {kind}, which cannot grow",
             where=OPTION,

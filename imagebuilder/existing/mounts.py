@@ -21,7 +21,7 @@ ROOT_TYPES = (
 )
 ROOTS = ("ext4", "xfs", "btrfs", "ext3", "ext2", "squashfs", "erofs")
 OWN = ("vfat", *ROOTS)
-BOOT_PARTITIONS = ((XBOOTLDR, ("/boot",)), (ESP, ("/boot/efi", "/efi", "/boot")))
+BOOT_PARTITIONS = ((XBOOTLDR, ("/boot",)), (ESP, ("/boot/efi", "/efi")))
 ESCAPE = re.compile(r"\\([0-7]{3})")
 DEVICE = re.compile(r"/dev/(?:[a-z]+|nvme\d+n\d+p|mmcblk\d+p)(\d+)")
 BY = {"uuid": "UUID", "label": "LABEL", "partuuid": "PARTUUID", "partlabel": "PARTLABEL"}

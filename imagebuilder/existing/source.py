@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from imagebuilder.sizes import Size
 FULL = "No space left on device"
 IN_FLIGHT = 16  # requests at once; the most that qemu-img takes
 ELSEWHERE = ("backing-filename", "full-backing-filename")
+LEVEL1_AT, LEVEL1 = 36, struct.Struct(">IQ")  # QEMU, docs/interop/qcow2.rst: l1_size and after it
+ONLY_LEAKS = 3  # qemu-img check: clusters that nobody uses
 COMPRESSED = ((b"\xfd7zXZ\0", "xz"), (b"\x1f\x8b", "gzip"), (b"(\xb5/\xfd", "zstd"))
 
 
@@ -64,6 +67,8 @@ def write_raw(image: Path, target: Path, run: Runner) -> None:
         unpacked.unlink()
         return
     told = inspect(image, run)
+    if told.format == "qcow2":
+        _check_complete(image, run)
     try:
         run(_copy(image, target) if told.format == "raw" else _convert(image, target, told))
     except CommandError as error:
@@ -78,6 +83,30 @@ def write_raw(image: Path, target: Path, run: Runner) -> None:
             where=str(target.parent),
             hint="set TMPDIR to a larger place, or build with --no-tmpfs",
         ) from error
+
+
+def _check_complete(image: Path, run: Runner) -> None:
+    """Raise ConfigError for a qcow2 that breaks off: qemu-img reads zeros where there is nothing.
+
+    It finds clusters that lie beyond the end, but not that the table of all tables does.
+    """
+    with image.open("rb") as file:
+        entries, start = LEVEL1.unpack_from(file.read(LEVEL1_AT + LEVEL1.size), LEVEL1_AT)
+    found = "its first table lies beyond its end"
+    if start + 8 * entries <= image.stat().st_size:
+        try:
+            run(Command(("qemu-img", "check", "-q", "-f", "qcow2", os.fspath(image.absolute()))))
+        except CommandError as error:
+            if error.what.startswith(f"exit status {ONLY_LEAKS}\n"):
+                return
+            found = error.what.splitlines()[1 if "\n" in error.what else 0]
+        else:
+            return
+    raise ConfigError(
+        f"is damaged: {found}",
+        where=str(image),
+        hint="the file may not be complete; copy or download it again",
+    )
 
 
 def compressor(image: Path) -> str:

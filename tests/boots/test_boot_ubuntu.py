@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import ubuntu_archive
-from signed_archive import Archive, Handler, served, signer
+from signed_archive import Archive, served, signer
 
 if TYPE_CHECKING:
     from conftest import Packages, Workshop
@@ -45,17 +45,6 @@ QUESTIONS = {
     "grub": "update-grub 2>/dev/null; grep -c root=LABEL= /boot/grub/grub.cfg",
     "sources": "cat /etc/apt/sources.list.d/*.sources",
 }
-
-
-class Dying(Handler):
-    """Answers a few requests for packages, and then none of any kind."""
-
-    def do_GET(self) -> None:
-        if sum(path.endswith(".deb") for path in self.archive.asked) < 10:
-            super().do_GET()
-        else:
-            self.close_connection = True
-            self.connection.close()
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +107,7 @@ def test_an_ubuntu_machine_is_what_a_user_expects(images: Workshop, cloud: Path)
     assert first["firmware"] == "bios"
     assert int(first["grub"]) >= 2
 
-    again = ask(
-        images, cloud, "--overlay", str(disk), "--disk-size", "5GiB", "--firmware", "uefi"
-    )
+    again = ask(images, cloud, "--overlay", str(disk), "--disk-size", "5GiB", "--firmware", "uefi")
     assert again["system"] == "running", again
     assert not again["failed"]
     assert again["firmware"] == "uefi"
@@ -134,9 +121,7 @@ def test_updates_take_part_from_the_start(cloud: Path) -> None:
     assert versions["ubuntu-keyring"]
 
 
-def test_another_key_is_refused(
-    workshop: Workshop, mirror: Archive, tmp_path: Path
-) -> None:
+def test_another_key_is_refused(workshop: Workshop, mirror: Archive, tmp_path: Path) -> None:
     other = tmp_path / "other.gpg"
     with signer(other):
         pass
@@ -159,9 +144,7 @@ def test_a_missing_pocket_is_named(workshop: Workshop, mirror: Archive) -> None:
 
 
 def test_an_index_that_is_out_of_date_is_refused(workshop: Workshop, mirror: Archive) -> None:
-    said = refused(
-        workshop, mirror, DIB_RELEASE=ubuntu_archive.STALE, DIB_UBUNTU_MIRROR_DISTS=""
-    )
+    said = refused(workshop, mirror, DIB_RELEASE=ubuntu_archive.STALE, DIB_UBUNTU_MIRROR_DISTS="")
     assert "debootstrap: the archive's index is out of date" in said
 
 
@@ -174,9 +157,9 @@ def test_a_truncated_package_is_named(workshop: Workshop, mirror: Archive) -> No
     assert "bash_" in said
 
 
-def test_a_mirror_that_dies_half_way_is_named(workshop: Workshop, archive: Archive) -> None:
-    with served(Archive(archive.root), Dying) as mirror:
-        said = refused(workshop, mirror)
+def test_a_mirror_that_dies_half_way_is_named(workshop: Workshop, mirror: Archive) -> None:
+    mirror.patience = 10
+    said = refused(workshop, mirror)
     assert "debootstrap: the mirror broke off" in said
     assert mirror.url in said
 
@@ -186,7 +169,7 @@ def test_a_keyring_that_is_not_there_is_named(workshop: Workshop) -> None:
     assert done.returncode == 1
     said = done.stdout.rstrip().splitlines()[-1]
     assert "debootstrap: the keyring /no/such/keyring.gpg is not there" in said
-    assert "ubuntu-archive-keyring" in said
+    assert "install ubuntu-keyring" in said
 
 
 def refused(workshop: Workshop, mirror: Archive, **given: str) -> str:
@@ -195,7 +178,7 @@ def refused(workshop: Workshop, mirror: Archive, **given: str) -> str:
     done = workshop.create("-t", "tar", "vm", "ubuntu-minimal", **settings)
     assert done.returncode == 1, done.stdout[-3000:]
     assert "Traceback" not in done.stdout
-    assert not list(workshop.directory.glob("image*"))
+    assert not list(workshop.directory.glob("image.[!d]*"))
     said = done.stdout.rstrip().splitlines()[-1]
     assert "hint: " in said
     return said
