@@ -29,6 +29,7 @@ INSTALL: Mapping[str, str] = {
 JOBS: Mapping[str, tuple[str, ...]] = {
     "build": ("shell", "tar", "debian", "ext4", "vfat", "qcow2"),
     "boot": ("boot", "uefi", "seed"),
+    "existing": ("shell", "tar", "existing", "published"),
     "initrd": ("shell", "initrd"),
     "iso": ("shell", "iso", "initrd"),
     "squashfs": ("shell", "squashfs"),
@@ -43,9 +44,11 @@ ELEMENTS: Mapping[str, tuple[str, ...]] = {
     "cache-url": ("download",),
     "debian": ("debian",),
     "debian-minimal": ("debian",),
+    "existing-image": ("existing",),
     "iso": ("iso", "vfat"),
+    "replace-partition": ("existing",),
     "source-repositories": ("sources",),
-    "ubuntu": ("ubuntu",),
+    "ubuntu": ("published",),
     "ubuntu-minimal": ("ubuntu",),
     "vm": ("ext4", "vfat", "qcow2"),
 }
@@ -79,7 +82,7 @@ TOOLS = (
     ),
     Tool(
         name="gpgv",
-        features=("debian", "ubuntu"),
+        features=("debian", "ubuntu", "published"),
         purpose="checks package mirrors",
         packages=named("gpgv", "gnupg2", "gpg2"),
     ),
@@ -102,7 +105,7 @@ TOOLS = (
     ),
     Tool(
         name="mke2fs",
-        features=("ext4",),
+        features=("ext4", "existing"),
         purpose="makes ext2, ext3 and ext4",
         packages=named("e2fsprogs"),
         version=("-V",),
@@ -145,13 +148,13 @@ TOOLS = (
     ),
     Tool(
         name="mcopy",
-        features=("vfat", "seed"),
+        features=("vfat", "seed", "existing"),
         purpose="copies files into them",
         packages=named("mtools"),
     ),
     Tool(
         name="qemu-img",
-        features=("qcow2", "boot"),
+        features=("qcow2", "boot", "existing"),
         purpose="writes qcow2",
         packages=named("qemu-utils", "qemu-img", "qemu-tools"),
         minimum="5.0",
@@ -247,7 +250,7 @@ TOOLS = (
     ),
     Tool(
         name="sqfs2tar",
-        features=("squashfs",),
+        features=("squashfs", "published"),
         purpose="reads squashfs images",
         packages=named("squashfs-tools-ng"),
     ),

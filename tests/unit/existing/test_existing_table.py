@@ -132,7 +132,7 @@ def fat(label: bytes, kind: bytes) -> bytes:
 
 SUPERBLOCKS = {
     "xfs": (b"XFSB".ljust(32, b"\0") + ROOT.bytes).ljust(108, b"\0") + b"data".ljust(20, b"\0"),
-    "btrfs": bytes(0x10020) + ROOT.bytes + bytes(16) + b"_BHRfS_M" + bytes(0xE3) + b"data" + bytes(9),
+    "btrfs": bytes(0x10020) + ROOT.bytes + bytes(16) + b"_BHRfS_M" + bytes(0xE3) + b"data\0",
     "swap": bytes(1036) + ROOT.bytes + b"data".ljust(4096 - 10 - 1052, b"\0") + b"SWAPSPACE2",
 }  # fmt: skip
 
