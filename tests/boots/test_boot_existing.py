@@ -25,6 +25,7 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="needs qemu"),
     pytest.mark.skipif(not shutil.which("mmdebstrap"), reason="needs mmdebstrap"),
 ]
+PASSWORD = "open sesame"  # ruff: ignore[hardcoded-password-string] - of a test's machine
 SOURCES = ("OpenStack", "ConfigDrive", "Ec2", "NoCloud")
 MODULE = {
     "dkms.conf": (
@@ -32,7 +33,8 @@ MODULE = {
         'DEST_MODULE_LOCATION[0]="/updates"\nAUTOINSTALL="yes"\n'
     ),
     "Makefile": (
-        "obj-m := tiny.o\nall:\n\t$(MAKE) -C /lib/modules/$(KERNELRELEASE)/build M=$(CURDIR) modules\n"
+        "obj-m := tiny.o\n"
+        "all:\n\t$(MAKE) -C /lib/modules/$(KERNELRELEASE)/build M=$(CURDIR) modules\n"
     ),
     "tiny.c": (
         "#include <linux/module.h>\nstatic int __init tiny_init(void) { return 0; }\n"
@@ -99,11 +101,11 @@ def changed(images: Workshop, base: Path) -> Path:
     done = images.create(
         "-n", "-o", "changed", "existing-image", "kernel-version", "tiny-dkms", "root-password",
         "cloud-init-datasources", "-p", "qemu-guest-agent", "-x",
-        DIB_BASE_IMAGE=str(base), DIB_KERNEL_VERSION=kernel, DIB_ROOT_PASSWORD="open sesame",
+        DIB_BASE_IMAGE=str(base), DIB_KERNEL_VERSION=kernel, DIB_ROOT_PASSWORD=PASSWORD,
         DIB_CLOUD_INIT_DATASOURCES=", ".join(SOURCES),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
-    assert "open sesame" not in done.stdout
+    assert PASSWORD not in done.stdout
     assert digest(base) == before
     return images.directory / "changed.qcow2"
 
