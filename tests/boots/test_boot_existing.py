@@ -117,7 +117,7 @@ def digest(path: Path) -> str:
 def kernel_of(image: Path) -> str:
     """The kernel of the image, by the manifest of its packages."""
     (manifest,) = (image.parent / "base.d/dib-manifests").glob("dib-manifest-dpkg-*")
-    found = re.search(r"\blinux-image-(\d\S+)", manifest.read_text())
+    found = re.search(r"\blinux-image-(\d[^\s"]+)", manifest.read_text())
     assert found
     return found[1]
 
