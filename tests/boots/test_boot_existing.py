@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imagebuilder.disk.model import Table
 from imagebuilder.existing import table
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="needs qemu"),
     pytest.mark.skipif(not shutil.which("mmdebstrap"), reason="needs mmdebstrap"),
 ]
-PASSWORD = "open sesame"  # ruff: ignore[hardcoded-password-string] - of a test's machine
+PASSWORD = "open sesame"  # ruff: ignore[hardcoded-password-string] - of a machine that is thrown away
 SOURCES = ("OpenStack", "ConfigDrive", "Ec2", "NoCloud")
 MODULE = {
     "dkms.conf": (
@@ -117,7 +118,7 @@ def digest(path: Path) -> str:
 def kernel_of(image: Path) -> str:
     """The kernel of the image, by the manifest of its packages."""
     (manifest,) = (image.parent / "base.d/dib-manifests").glob("dib-manifest-dpkg-*")
-    found = re.search(r"\blinux-image-(\d[^\s"]+)", manifest.read_text())
+    found = re.search(r"\blinux-image-(\d[\w.+-]+)", manifest.read_text())
     assert found
     return found[1]
 
@@ -146,6 +147,26 @@ def test_all_but_the_root_filesystem_is_the_same_to_the_byte(base: Path, changed
     finally:
         before.unlink()
         after.unlink()
+
+
+def test_its_files_go_to_a_disk_of_another_layout(images: Workshop, base: Path) -> None:
+    done = images.create(
+        "-n", "-o", "other", "-t", "raw", "replace-partition", "dpkg", "block-device-mbr",
+        DIB_LOCAL_IMAGE=str(base),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    other = images.directory / "other.raw"
+    try:
+        found = table.load(other)
+        assert found.table is Table.MBR
+        root = found.areas[0]
+        command = ["debugfs", "-R", "cat /boot/grub/grub.cfg", f"{other}?offset={int(root.offset)}"]
+        menu = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        assert kernel_of(base) in menu
+        assert root.content
+        assert root.content.uuid in menu
+    finally:
+        other.unlink()
 
 
 @pytest.mark.parametrize("firmware", ["bios", "uefi"])
