@@ -69,30 +69,30 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             key = finished.identify(plan, tree.id if tree.sure else "", tree.digests)
             artefacts = finished.find(plan, key, listen)
         kept.unchanged = bool(artefacts)
-        artefacts = kept.artefacts = artefacts or _finish(tree.making, kept, existing)
+        artefacts = kept.artefacts = artefacts or _finish(tree, kept, existing)
     if not draft.request.no_cache:
-        _keep(tree, key, () if kept.unchanged else artefacts)
+        _remember(tree, key, kept)
     _prune(plan)
     return artefacts
 
 
 def _finish(
-    making: layers.Making, kept: account.Account, existing: ExistingDisk | None
+    tree: layers.Tree, kept: account.Account, existing: ExistingDisk | None
 ) -> tuple[Artefact, ...]:
     """Make the outputs from the tree that the layers have left."""
-    place = making.place
+    making, place = tree.making, tree.making.place
     pouring = Pouring(plan=making.plan, place=place, run=run, listen=kept.listen, lay=kept.lay)
-    write_disks = _finish_tree(pouring, making, existing)
+    write_disks = _finish_tree(pouring, tree, existing)
     kept.look_at(place.tree)
-    return convert.outputs(pouring, write_disks)
+    kept.memory = finished.memory(making.plan.request)
+    return convert.outputs(pouring, write_disks, kept.memory)
 
 
-def _keep(tree: layers.Tree, key: str, made: tuple[Artefact, ...]) -> None:
+def _remember(tree: layers.Tree, key: str, kept: account.Account) -> None:
     """Leave in the cache what the next build can use."""
     plan = tree.making.plan
     since.remember(plan, tree.digests)
-    if key and made:
-        finished.keep(plan, key, made)
+    finished.keep(plan, key, kept.artefacts_made, kept.memory)
 
 
 def _prune(plan: Plan) -> None:
@@ -120,7 +120,7 @@ def _making(
 
 
 def _finish_tree(
-    pouring: Pouring, making: layers.Making, existing: ExistingDisk | None
+    pouring: Pouring, tree: layers.Tree, existing: ExistingDisk | None
 ) -> convert.Disks:
     """Do what comes after the layers: boot loader, cleanup.d, tidying up; what writes the disks.
 
@@ -129,14 +129,17 @@ def _finish_tree(
     plan, place, listen = pouring.plan, pouring.place, pouring.listen
     disk: Attached | ExistingDisk | None = existing
     if plan.draft.attached:
-        disk = _on_the_disk(pouring, making)
+        disk = _on_the_disk(pouring, tree.making)
     blocks = _install_boot_loader(plan, place, listen)
     run_phase(_work(plan, place, PHASES[-1], listen, disk))
     with stage(listen, "tidy"):
         detach_below(place.tree, keep=disk.points if disk else ())
         finish.return_resolver(place.tree)
         finish.tidy(place.tree)
-        finish.clamp_times(place.tree, plan.epoch, since=existing.since if existing else 0)
+        if existing:
+            finish.clamp_times(place.tree, plan.epoch, since=existing.since)
+        else:
+            tree.pile.clamp_times(plan.epoch)
     if existing:
         return lambda _: existing.detached()
     if isinstance(disk, Attached):
