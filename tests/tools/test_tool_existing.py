@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from imagebuilder.errors import ConfigError
-from imagebuilder.existing import attach, grow, source, table
+from imagebuilder.existing import attach, grow, peek, source, table
 from imagebuilder.existing.attach import Opened, Opening
 from imagebuilder.process import run
 from imagebuilder.sandbox.isolate import isolate
@@ -324,3 +325,60 @@ def test_a_disk_without_a_system_says_what_is_on_it(raw: Path, tmp_path: Path) -
             raise AssertionError
 
     apart(refuse)
+
+
+def test_a_disk_is_listed_whatever_its_format(raw: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "a, b.qcow2"
+    sh("qemu-img", "convert", "-c", "-O", "qcow2", str(raw), str(packed))
+    assert peek.load(packed, run)[1] == peek.load(raw, run)[1] == table.load(raw)
+    listed = sh(sys.executable, "-m", "imagebuilder", "disk", "ls", str(packed)).splitlines()
+    assert listed[0] == "qcow2, 420 MiB, gpt partition table, sectors of 512 bytes"
+    assert [line.split()[:4] for line in listed[3:5]] == [
+        ["1", "20", "MiB", "vfat"], ["2", "20", "MiB", "ext2"],
+    ]  # fmt: skip
+    about = json.loads(sh(sys.executable, "-m", "imagebuilder", "disk", "ls", "--json", str(raw)))
+    assert about["areas"][0]["content"] == {"type": "vfat", "label": "ESP", "uuid": "ABCD-1234"}
+
+
+def extract(image: Path, target: Path) -> subprocess.CompletedProcess[str]:
+    words = ("disk", "extract", str(image), "-o", str(target))
+    return subprocess.run(
+        [sys.executable, "-m", "imagebuilder", *words],
+        env={**os.environ, "TMPDIR": str(target.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_files_of_all_filesystems_become_one_archive(raw: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "disk.qcow2"
+    sh("qemu-img", "convert", "-c", "-O", "qcow2", str(raw), str(packed))
+    before = digest(raw, 0, 420 * MIB)
+    for image, name in ((raw, "raw.tar"), (packed, "packed.tgz")):
+        done = extract(image, tmp_path / name)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert digest(raw, 0, 420 * MIB) == before
+    names = sh("tar", "-tf", str(tmp_path / "raw.tar"))
+    assert names == sh("tar", "-tf", str(tmp_path / "packed.tgz"))
+    assert {"./etc/os-release", "./boot/vmlinuz", "./boot/efi/EFI/first file"} <= {
+        *names.splitlines()
+    }
+    listed = sh("tar", "--xattrs", "-tvvf", str(tmp_path / "raw.tar"), "./srv")
+    assert "4242/4343" in listed
+    assert "2001-09-09" in listed
+    assert "link to ./srv/" in listed
+    assert "user.colour" in listed
+    assert not devices_of(raw)
+
+
+def test_an_archive_that_cannot_be_leaves_nothing(raw: Path, tmp_path: Path) -> None:
+    for image, name, line in (
+        (raw, "x.zip", "is not the name of an archive"),
+        (tmp_path / "none", "x.tar", "there is no such file"),
+        (Path(sys.executable), "x.tar", "neither a partition table nor a filesystem"),
+    ):
+        done = extract(image, tmp_path / name)
+        assert done.returncode == 2
+        assert line in done.stderr
+        assert not (tmp_path / name).exists()
