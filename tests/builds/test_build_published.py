@@ -223,3 +223,35 @@ def test_what_is_not_there_or_breaks_off_is_said(workshop: Workshop, publisher: 
         workshop, publisher, DIB_LOCAL_IMAGE=str(local)
     )
     assert "there is no image /nowhere" in refused(workshop, publisher, DIB_LOCAL_IMAGE="/nowhere")
+
+
+def test_a_list_of_sha512_will_do(tmp_path: Path, publisher: Publisher) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    elements = Path(__file__).parents[2] / "elements"
+    for name in ("sysprep/bin/fetch-image", "cache-url/bin/cache-url"):
+        shutil.copy(elements / name, programs)
+    image, url = publisher.images / f"{NAME}.squashfs", publisher.archive.url
+    sums, dest = publisher.images / "SHA512SUMS", tmp_path / "image"
+
+    def fetch() -> subprocess.CompletedProcess[str]:
+        words = (f"{url}/images/SHA512SUMS", f"{url}/images/{image.name}", str(dest))
+        environment = {"PATH": os.environ["PATH"], "DIB_IMAGE_CACHE": str(tmp_path / "cache")}
+        return subprocess.run(
+            [str(programs / "fetch-image"), *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    sums.write_text(f"{hashlib.sha512(image.read_bytes()).hexdigest()}  {image.name}\n")
+    for _ in range(2):
+        assert fetch().returncode == 0
+        assert dest.read_bytes() == image.read_bytes()
+    assert publisher.archive.asked.count(f"/images/{image.name}") == 1
+    sums.write_text(f"{hashlib.sha512(b'').hexdigest()}  {image.name}\n")
+    done = fetch()
+    assert done.returncode == 1
+    assert "is not what was expected: its SHA-512 is not" in done.stderr
+    assert not dest.exists()
