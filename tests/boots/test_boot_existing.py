@@ -65,7 +65,7 @@ QUESTIONS = {
 def base(images: Workshop) -> Path:
     """A machine that somebody has made: EFI and BIOS, a GPT, and cloud-init."""
     done = images.create(
-        "-o", "base", "vm", "block-device-efi", "debian-minimal", "cloud-init",
+        "-o", "base", "--image-size", "3", "vm", "block-device-efi", "debian-minimal", "cloud-init",
         "cloud-init-datasources", DIB_RELEASE="bookworm", DIB_CLOUD_INIT_DATASOURCES="NoCloud",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
