@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 SUITE = "tiny"
 INDEX = f"dists/{SUITE}/main/binary-amd64/Packages"
@@ -27,13 +28,14 @@ class Archive:
     """The archive in `root`; `asked` are the paths that somebody has asked the server for.
 
     `faults` are paths that are not answered with their files: with other bytes, or with None by
-    "not found".
+    "not found". After so many requests for packages as `patience` says, none is answered at all.
     """
 
     root: Path
     url: str = ""
     asked: list[str] = field(default_factory=list)
     faults: Mapping[str, bytes | None] = field(default_factory=dict)
+    patience: int = 10**6
 
     @property
     def keyring(self) -> Path:
@@ -49,7 +51,7 @@ class Archive:
         return self.root / "pool" / f"{name}_1_amd64.deb"
 
 
-class Handler(SimpleHTTPRequestHandler):
+class _Handler(SimpleHTTPRequestHandler):
     """Answers with the archive's files, or with its faults."""
 
     archive: Archive
@@ -60,10 +62,14 @@ class Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.archive.asked.append(self.path)
-        if self.path not in self.archive.faults:
+        path = unquote(self.path)
+        if sum(asked.endswith(".deb") for asked in self.archive.asked) > self.archive.patience:
+            self.close_connection = True
+            return
+        if path not in self.archive.faults:
             super().do_GET()
             return
-        content = self.archive.faults[self.path]
+        content = self.archive.faults[path]
         if content is None:
             self.send_error(404)
             return
@@ -77,9 +83,9 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def served(archive: Archive, handler: type[Handler] = Handler) -> Generator[Archive, None, None]:
+def served(archive: Archive) -> Generator[Archive, None, None]:
     """Have the archive's files on loopback."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, archive))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, archive))
     archive.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

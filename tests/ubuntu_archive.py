@@ -27,7 +27,7 @@ POCKETS = ("", "-updates", "-security", "-backports")
 REQUIRED = ("?essential", "?priority(required)", "apt")
 WANTED = (
     *("ca-certificates", "dbus", "e2fsprogs", "findutils", "initramfs-tools", "iproute2"),
-    *("netbase", "systemd-resolved", "systemd-sysv", "udev", "zstd", "python3", "sudo"),
+    *("netbase", "systemd-resolved", "systemd-sysv", "udev", "zstd", "python3", "sudo", "tzdata"),
     *("linux-image-amd64", "grub-pc-bin", "grub-efi-amd64-bin", "grub-efi-amd64-signed"),
     *("shim-signed", "grub2-common", "dosfstools", "fdisk"),
     *("cloud-init", "cloud-guest-utils", "netplan.io", "openssh-server"),

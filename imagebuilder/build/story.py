@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -21,6 +22,7 @@ from imagebuilder.build import (
     finished,
     layers,
     since,
+    usage,
 )
 from imagebuilder.build.attach import Attached, attach
 from imagebuilder.build.existing_disk import ExistingDisk
@@ -70,9 +72,8 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             artefacts = finished.find(plan, key, listen)
         kept.unchanged = bool(artefacts)
         artefacts = kept.artefacts = artefacts or _finish(tree, kept, existing)
-    if not draft.request.no_cache:
-        _remember(tree, key, kept)
-    _prune(plan)
+        convert.deliver(plan, listen)
+    _remember(tree, key, kept)
     return artefacts
 
 
@@ -84,19 +85,19 @@ def _finish(
     pouring = Pouring(plan=making.plan, place=place, run=run, listen=kept.listen, lay=kept.lay)
     write_disks = _finish_tree(pouring, tree, existing)
     kept.look_at(place.tree)
+    usage.tell(making.plan.request, place.tree, kept.listen)
     kept.memory = finished.memory(making.plan.request)
     return convert.outputs(pouring, write_disks, kept.memory)
 
 
 def _remember(tree: layers.Tree, key: str, kept: account.Account) -> None:
-    """Leave in the cache what the next build can use."""
+    """Leave in the caches what the next build can use, and keep them within their limits."""
     plan = tree.making.plan
-    since.remember(plan, tree.digests)
-    finished.keep(plan, key, kept.artefacts_made, kept.memory)
-
-
-def _prune(plan: Plan) -> None:
-    """Keep the caches within their limits."""
+    if not plan.request.no_cache:
+        since.remember(plan, tree.digests)
+    if kept.unchanged:
+        return
+    finished.keep(plan, key, kept)
     most = limits(plan.request.environment)
     bound.prune(layers.store_of(plan), downloads.store_of(plan.request), most)
     finished.store_of(plan.request).prune(most, time.time())
@@ -108,7 +109,7 @@ def _making(
 ) -> layers.Making:
     after: dict[str, Callable[[], None]] = {
         "root": lambda: _check_root(place.tree),
-        "post-root": lambda: detach_below(place.tree, keep=existing.points if existing else ()),
+        "post-root": lambda: _leave(place.tree, existing),
         "block-device": lambda: None if existing else _write_fstab(plan, place.tree),
     }
 
@@ -201,6 +202,15 @@ def _check_root(tree: Path) -> None:
             where="phase root",
             hint="the operating system element's root.d has to fill TARGET_ROOT",
         )
+
+
+def _leave(tree: Path, existing: ExistingDisk | None) -> None:
+    """Take away what belongs to where the tree was made, and not to the image."""
+    if existing:
+        detach_below(tree, keep=existing.points)
+        return
+    detach_below(tree)
+    shutil.rmtree(tree / "lost+found", ignore_errors=True)
 
 
 def _write_fstab(plan: Plan, tree: Path) -> None:

@@ -43,7 +43,8 @@ class Log:
         with ExitStack() as stack:
             file = stack.enter_context(_append(request.logfile)) if request.logfile else None
             live = None
-            if not quiet and not request.trace and sys.stdout.isatty():
+            plain = quiet or request.trace or environment.get("break")
+            if not plain and sys.stdout.isatty():
                 from imagebuilder.cli.live import Live  # rich costs 100 ms
 
                 live = stack.enter_context(Live.started())

@@ -7,17 +7,19 @@ import sys
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from imagebuilder.element import environment, merge
 from imagebuilder.element.model import HooksTree, Phase, Where
 from imagebuilder.errors import HookError
-from imagebuilder.events import Finished, Line, Listener, Started, Step, Ticked
+from imagebuilder.events import Finished, Line, Listener, Said, Started, Step, Ticked
 from imagebuilder.hooks.merged import LIBRARY
 from imagebuilder.hooks.place import DOWNLOADS, Place
+from imagebuilder.plan import breaks
 from imagebuilder.process import PATH, Command
+from imagebuilder.sandbox import lent
 from imagebuilder.sandbox.model import Bind, Sandbox
 from imagebuilder.sandbox.session import Session, enter
 
@@ -25,6 +27,7 @@ IN_TARGET = "tmp/in_target.d"  # elements rely on this path
 FINGERPRINTS = "fingerprint.d"
 PATIENCE = 60.0  # seconds for a fingerprint
 LAST_LINES = 12
+OWN_DEVICE = "IMAGE_BLOCK_DEVICE="  # before diskimage-builder had layouts, hooks printed it
 LONGEST_LINE = 1 << 16
 NOT_IN_TARGET = ("TMPDIR", "VIRTUAL_ENV")
 SEES_TARGET_ROOT = ("root", "cleanup")
@@ -104,17 +107,63 @@ def fingerprints(work: Work) -> Outside:
 def run_phase(work: Work) -> None:
     """Run a phase's hooks in order; raise HookError at the first that fails."""
     hooks = merge.present(work.place.hooks, work.phase, work.tree)
-    if not hooks and not work.packages:
+    if not (hooks or work.packages or breaks.wanted(work.phase, work.variables)):
         return
     with _reported(work, Step(work.phase.name)), _entered(work) as session:
         settled = _settle(session, work)
-        for hook in hooks:
-            step = Step(work.phase.name, hook.name, hook.element)
-            program = work.hooks / work.phase.directory / hook.name
-            _run(session, work, step, Command((str(program),), env=settled), hook.source)
+        with _stopping(session, work, settled):
+            for hook in hooks:
+                step = Step(work.phase.name, hook.name, hook.element)
+                program = work.hooks / work.phase.directory / hook.name
+                _run(session, work, step, Command((str(program),), env=settled), hook.source)
         if work.packages:
             step = Step(work.phase.name, "install-packages", "-p")
             _run(session, work, step, Command(("install-packages", *work.packages), env=settled))
+
+
+@contextmanager
+def _stopping(
+    session: Session, work: Work, settled: Mapping[str, str]
+) -> Generator[None, None, None]:
+    """Stop at the break points of a phase that are asked for."""
+    there = not work.inside or (work.place.hooks / work.phase.directory).is_dir()
+    if there:
+        _stop(session, work, settled, breaks.before(work.phase, work.variables))
+    try:
+        yield
+    except HookError:
+        _stop_after_error(session, work, settled)
+        raise
+    if there:
+        _stop(session, work, settled, breaks.after(work.phase, work.variables))
+
+
+def _stop_after_error(session: Session, work: Work, settled: Mapping[str, str]) -> None:
+    stop = breaks.after_error(work.phase, work.variables)
+    with suppress(HookError):  # the hook's is the one that counts
+        if stop and stop.outside:
+            own = {"_LIB": str(work.place.hooks / LIBRARY), **work.place.variables()}
+            with enter(Sandbox(furnish=work.place.tree, network=work.network)) as outside:
+                _stop(outside, work, {**work.variables, **own}, stop)
+        else:
+            _stop(session, work, settled, stop)
+
+
+def _stop(
+    session: Session, work: Work, settled: Mapping[str, str], stop: breaks.Stop | None
+) -> None:
+    """Run what is to be run at a break point; raise HookError if that fails."""
+    if stop is None:
+        return
+    work.listen(Said(f"Starting debug shell. Exit to resume building.\nAt stage {stop.point}"))
+    printer = Printer(work, Step(work.phase.name))
+    command = Command(("bash", "-c", stop.command), env=settled)
+    with lent.standard_input() as given:
+        status = session.execute(command, printer, lent=given).exited.status
+    printer.flush()
+    if status:
+        what = f"what ran at the break point {stop.point} ended with status {status}"
+        raise HookError(what, status=status, where=f"phase {work.phase.name}")
 
 
 @contextmanager
@@ -182,7 +231,25 @@ def _settle(session: Session, work: Work) -> dict[str, str]:
             status=outcome.exited.status,
             where=f"phase {work.phase.name}",
         )
-    return environment.parse(outcome.captured)
+    settled = environment.parse(outcome.captured)
+    _trace(work, printer, names, settled)
+    return settled
+
+
+def _trace(
+    work: Work, printer: Printer, names: tuple[str, ...], settled: Mapping[str, str]
+) -> None:
+    """What `-x` wants to know of `environment.d`: its files, and twice what they have set."""
+    level = int(work.variables.get("DIB_DEBUG_TRACE") or 0)
+    lines = [f"sourced environment.d/{name}" for name in names] if level else []
+    if level > 1:
+        lines += [
+            f"{name}={value}"
+            for name, value in settled.items()
+            if work.variables.get(name) != value and "BASH_FUNC" not in name
+        ]
+    if lines:
+        printer("\n".join((*lines, "")).encode(errors="surrogateescape"))
 
 
 def _variables(work: Work) -> dict[str, str]:
@@ -218,6 +285,13 @@ def _run(
             status=exited.status,
             where=f"element {step.element}: {source or command.argv[0]}",
         )
+    if printer.device:
+        raise HookError(
+            f"{step} has made a disk of its own, which cannot be the image's: {printer.device}",
+            status=1,
+            where=f"element {step.element}: {source or command.argv[0]}",
+            hint="describe the disk in a block-device-default.yaml, or in DIB_BLOCK_DEVICE_CONFIG",
+        )
 
 
 class Printer:
@@ -226,6 +300,7 @@ class Printer:
     def __init__(self, work: Work, step: Step) -> None:
         self.work, self.step = work, step
         self.rest = b""
+        self.device = ""  # what a hook of block-device.d says to have made
         self.last: deque[str] = deque(maxlen=LAST_LINES)
 
     def __call__(self, chunk: bytes) -> None:
@@ -249,4 +324,6 @@ class Printer:
         text = raw.rstrip(b"\r").rsplit(b"\r", 1)[-1].decode(errors="replace")
         text = environment.redact(text, self.work.secrets)
         self.last.append(text)
+        if self.work.phase.name == "block-device" and OWN_DEVICE in text:
+            self.device = text
         self.work.listen(Line(self.step, text))

@@ -28,8 +28,10 @@ INSTALL: Mapping[str, str] = {
 }
 JOBS: Mapping[str, tuple[str, ...]] = {
     "build": ("shell", "tar", "debian", "ext4", "vfat", "qcow2"),
+    "formats": ("shell", "tar", "qemu-img", "mksquashfs", "push"),
     "boot": ("boot", "uefi", "seed"),
     "existing": ("shell", "tar", "existing", "published"),
+    "foreign": ("shell", "tar", "debian", "ext4", "vfat", "qcow2", "foreign"),
     "initrd": ("shell", "initrd"),
     "iso": ("shell", "iso", "initrd"),
     "squashfs": ("shell", "squashfs"),
@@ -97,11 +99,48 @@ TOOLS = (
         name="ubuntu-archive-keyring.gpg",
         features=("ubuntu",),
         purpose="keys of Ubuntu's mirrors",
-        packages={
-            UBUNTU: "ubuntu-keyring",
-            **named("ubuntu-archive-keyring", "ubu-keyring"),
-        },
+        packages=named("ubuntu-keyring", "ubu-keyring"),  # not in Debian 12
         files=("/usr/share/keyrings/ubuntu-archive-keyring.gpg",),
+    ),
+    Tool(
+        name="arch-test",
+        features=("foreign",),
+        purpose="shows which architectures the host can run",
+        packages=named("arch-test"),
+        version=(),
+    ),
+    Tool(
+        name="qemu-user",
+        features=("foreign",),
+        purpose="runs programs of other architectures",
+        packages=named("qemu-user-static", "qemu-user-static", "qemu-linux-user"),
+        files=("/usr/bin/qemu-aarch64-static", "/usr/bin/qemu-aarch64"),
+    ),
+    Tool(
+        name="binfmt-support",
+        features=("foreign",),
+        purpose="lets the kernel use them",
+        packages=named("binfmt-support", "systemd"),
+        files=("/usr/sbin/update-binfmts", "/usr/lib/systemd/systemd-binfmt"),
+    ),
+    Tool(
+        name="qemu-system-aarch64",
+        features=("foreign",),
+        purpose="starts images for arm64",
+        packages=named("qemu-system-arm", "qemu-system-aarch64", "qemu-arm"),
+        minimum="5.0",
+    ),
+    Tool(
+        name="UEFI firmware for arm64",
+        features=("foreign",),
+        purpose="starts images for arm64",
+        packages=named("qemu-efi-aarch64", "edk2-aarch64", "qemu-uefi-aarch64"),
+        files=(
+            "/usr/share/AAVMF/AAVMF_CODE.fd",
+            "/usr/share/AAVMF/AAVMF_CODE.no-secboot.fd",
+            "/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw",
+            "/usr/share/qemu/aavmf-aarch64-code.bin",
+        ),
     ),
     Tool(
         name="mke2fs",
@@ -154,8 +193,8 @@ TOOLS = (
     ),
     Tool(
         name="qemu-img",
-        features=("qcow2", "boot", "existing"),
-        purpose="writes qcow2",
+        features=("qcow2", "qemu-img", "boot", "existing"),
+        purpose="writes qcow2 and other images",
         packages=named("qemu-utils", "qemu-img", "qemu-tools"),
         minimum="5.0",
     ),
@@ -259,6 +298,20 @@ TOOLS = (
         features=("squashfs",),
         purpose="writes squashfs images",
         packages=named("squashfs-tools-ng"),
+    ),
+    Tool(
+        name="mksquashfs",
+        features=("mksquashfs", "test"),
+        purpose="makes outputs that are squashfs",
+        packages=named("squashfs-tools", "squashfs-tools", "squashfs"),
+        version=("-version",),
+        minimum="4.4",  # the same bytes again
+    ),
+    Tool(
+        name="skopeo",
+        features=("push", "test"),
+        purpose="pushes container images",
+        packages=named("skopeo"),
     ),
     *FOR_TESTS,
 )
