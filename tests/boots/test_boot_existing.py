@@ -47,7 +47,7 @@ POSTINST = "#!/bin/sh\nset -e\ndkms add tiny/1.0\n"
 QUESTIONS = {
     "system": "systemctl is-system-running --wait",
     "failed": "systemctl --failed --no-legend",
-    "agent": "dpkg-query -W -f '${db:Status-Abbrev}' qemu-guest-agent",
+    "agent": "dpkg-query -W -f '${db:Status-Status}\\n' qemu-guest-agent",
     "started": "ls /usr/lib/udev/rules.d /lib/udev/rules.d | grep -c qemu-guest-agent",
     "held": "apt-mark showhold",
     "kernel": "uname -r",
@@ -57,7 +57,7 @@ QUESTIONS = {
     "sources": "cat /etc/cloud/cloud.cfg.d/91-dib-cloud-init-datasources.cfg",
     "root": "findmnt -no UUID /",
     "grub": "grep -c -E 'linux.*root=(UUID|LABEL|PARTUUID)=' /boot/grub/grub.cfg",
-    "loop": "grep -c /dev/loop /boot/grub/grub.cfg",
+    "loop": "grep -c /dev/loop /boot/grub/grub.cfg || true",
 }
 
 
@@ -169,21 +169,19 @@ def test_its_files_go_to_a_disk_of_another_layout(images: Workshop, base: Path) 
         other.unlink()
 
 
-@pytest.mark.parametrize("firmware", ["bios", "uefi"])
 def test_the_changed_image_starts_and_has_what_was_added(
-    images: Workshop, base: Path, changed: Path, firmware: str
+    images: Workshop, base: Path, changed: Path
 ) -> None:
     script = "; ".join(f"echo '=={n}'; ( {question} ) 2>&1" for n, question in QUESTIONS.items())
-    report = images.directory / f"{firmware}.json"
+    report = images.directory / "changed.json"
     done = images.imagebuilder(
-        "boot", str(changed), "--firmware", firmware, "--timeout", "400", "--run", script,
-        "--json", str(report),
+        "boot", str(changed), "--timeout", "400", "--run", script, "--json", str(report),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
     answers = re.split(r"==(\w+)\n", json.loads(report.read_text())["output"])[1:]
     found = {name: text.strip() for name, text in zip(answers[::2], answers[1::2], strict=True)}
     assert (found["system"], found["failed"]) == ("running", "")
-    assert found["agent"] == "ii"
+    assert found["agent"] == "installed"
     assert int(found["started"]) >= 1
     kernel = kernel_of(base)
     assert found["kernel"] == kernel
