@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from imagebuilder import paths, registry
+from imagebuilder import paths, registry, rpmdb
 from imagebuilder.boot.model import EMPTY, BootBlocks
 from imagebuilder.build import (
     account,
@@ -72,8 +72,8 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             artefacts = finished.find(plan, key, listen)
         kept.unchanged = bool(artefacts)
         artefacts = kept.artefacts = artefacts or _finish(tree, kept, existing)
-        convert.deliver(plan, listen)
     _remember(tree, key, kept)
+    convert.deliver(plan, listen)
     return artefacts
 
 
@@ -141,6 +141,7 @@ def _finish_tree(
         if existing:
             finish.clamp_times(place.tree, plan.epoch, since=existing.since)
         else:
+            rpmdb.settle(place.tree, plan.epoch)
             tree.pile.clamp_times(plan.epoch)
     if existing:
         return lambda _: existing.detached()
@@ -191,6 +192,9 @@ def _work(
         deadline=float(plan.request.hook_timeout),
         devices=disk.names if disk else (),
         links=disk.links if isinstance(disk, ExistingDisk) else (),
+        stand_ins="boot-loader"
+        if isinstance(disk, Attached) and disk.partial and plan.boot_loaders
+        else "",
     )
 
 

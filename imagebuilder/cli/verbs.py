@@ -23,6 +23,7 @@ VERBS = {
     "iso": "look into an installer's ISO image, and copy it with changes",
     "disk": "look into a disk image that is there already",
     "squashfs": "look into a squashfs image, and copy it with changes",
+    "oci": "fill a directory with the files of a container image",
 }
 OR_FILES = """
 

@@ -37,13 +37,15 @@ JOBS: Mapping[str, tuple[str, ...]] = {
     "squashfs": ("shell", "squashfs"),
     "test": (
         *("shell", "tar", "download", "debian", "ext4", "vfat", "xfs", "btrfs", "thin-pool"),
-        *("qcow2", "boot", "uefi", "seed", "initrd", "iso", "squashfs", "test"),
+        *("qcow2", "boot", "uefi", "seed", "initrd", "iso", "squashfs", "rpm", "zypper"),
+        *("containers", "test"),
     ),
 }
 ANY_IMAGE = ("shell",)
 ELEMENTS: Mapping[str, tuple[str, ...]] = {
     "block-device-efi-lvm": ("xfs",),
     "cache-url": ("download",),
+    "container-root": ("containers",),
     "debian": ("debian",),
     "debian-minimal": ("debian",),
     "existing-image": ("existing",),
@@ -53,6 +55,8 @@ ELEMENTS: Mapping[str, tuple[str, ...]] = {
     "ubuntu": ("published",),
     "ubuntu-minimal": ("ubuntu",),
     "vm": ("ext4", "vfat", "qcow2"),
+    "yum-minimal": ("rpm",),
+    "zypper-minimal": ("zypper",),
 }
 TOOLS = (
     library("PyYAML", "yaml", "shell", "python3-yaml"),
@@ -101,6 +105,38 @@ TOOLS = (
         purpose="keys of Ubuntu's mirrors",
         packages=named("ubuntu-keyring", "ubu-keyring"),  # not in Debian 12
         files=("/usr/share/keyrings/ubuntu-archive-keyring.gpg",),
+    ),
+    Tool(
+        name="dnf",
+        features=("rpm",),
+        purpose="bootstraps Red Hat's family",
+        packages=named("dnf"),
+        minimum="4.2",
+    ),
+    Tool(
+        name="rpm",
+        features=("rpm", "zypper"),
+        purpose="looks into what they installed",
+        packages=named("rpm"),
+        minimum="4.14",
+    ),
+    Tool(
+        name="gpg",
+        features=("rpm", "zypper", "test"),
+        purpose="checks signatures of packages",
+        packages=named("gpg", "gnupg2", "gpg2"),
+    ),
+    Tool(
+        name="zypper",
+        features=("zypper",),
+        purpose="bootstraps openSUSE",
+        packages=named("zypper"),
+    ),
+    Tool(
+        name="skopeo",
+        features=("containers",),
+        purpose="copies container images from registries",
+        packages=named("skopeo"),
     ),
     Tool(
         name="arch-test",
