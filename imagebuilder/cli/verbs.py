@@ -21,6 +21,7 @@ VERBS = {
     "boot": "start an image in qemu and wait for what it should say",
     "initrd": "look into an initrd and change it, without unpacking it",
     "iso": "look into an installer's ISO image, and copy it with changes",
+    "disk": "look into a disk image that is there already",
     "squashfs": "look into a squashfs image, and copy it with changes",
     "oci": "fill a directory with the files of a container image",
 }

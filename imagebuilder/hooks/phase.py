@@ -52,6 +52,7 @@ class Work:
     packages: tuple[str, ...] = ()  # of `-p`, installed after the hooks
     deadline: float = 0.0  # seconds a hook may take; 0: any
     devices: tuple[str, ...] = ()  # names in /dev that hooks inside see too
+    links: tuple[tuple[str, str], ...] = ()  # symlinks in their /dev
     stand_ins: str = ""  # a directory of `_LIB` that comes before the image's own programs
 
     @property
@@ -194,6 +195,7 @@ def _entered(work: Work) -> Generator[Session, None, None]:
         root=work.place.tree,
         binds=tuple(_binds(work.place)),
         devices=work.devices,
+        links=work.links,
         deadline=work.deadline,
         network=work.network,
     )

@@ -28,7 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = (  # a module may import its own package an
     frozenset({"plan"}),
     frozenset({"sandbox", "cache"}),
     frozenset({"hooks", "filesystems", "boot", "formats", "machine", "publish", "report"})
-    | {"initrd", "iso", "lint", "oci", "rpmdb", "squashfs"},
+    | {"initrd", "iso", "lint", "oci", "rpmdb", "squashfs", "existing"},
     frozenset({"build", "remaster"}),
     frozenset({"batch"}),
     frozenset({"cli"}),
