@@ -8,6 +8,7 @@ from pathlib import Path
 from imagebuilder import registry
 from imagebuilder.build import attach, foreign
 from imagebuilder.disk.model import Kind
+from imagebuilder.element import load
 from imagebuilder.errors import ConfigError, ToolMissingError
 from imagebuilder.formats import place, qemu_img
 from imagebuilder.formats.model import Output, Source
@@ -64,7 +65,7 @@ def make_cache(request: Request) -> None:
 
 
 def _check_tools(draft: Draft, features: tuple[str, ...]) -> None:
-    own = tools.of_elements(element.name for element in draft.elements)
+    own = tools.of_elements(e.name for e in draft.elements if load.is_ours(e))
     wanted = {FEATURES.get(name, name) for name in (*own, *features)} & set(tools.FEATURES)
     rows = [t for t in tools.needed(sorted(wanted)) if not t.files and not t.module]
     missing = [tool for tool in rows if find(tool.name) is None]

@@ -121,15 +121,19 @@ import sys
 
 sys.path.insert(0, {home!r})
 
-from imagebuilder.cli.{module} import main
+from {module} import main
 
 sys.exit(main(sys.argv[1:]))
 """
-HELPERS = {"dib-block-device.py": "block_device", "run-imagebuilder.py": "verbs"}
+HELPERS = {
+    "dib-block-device.py": "imagebuilder.cli.block_device",
+    "element-info.py": "diskimage_builder.element_dependencies",
+    "run-imagebuilder.py": "imagebuilder.cli.verbs",
+}
 
 
 def write_helpers(library: Path) -> None:
-    """Write the programs of ours that hooks on the host call, by their names in `$_LIB`."""
+    """Write the Python programs that hooks know in `$_LIB`."""
     library.mkdir(parents=True, exist_ok=True)
     home = str(Path(__file__).parents[2])
     for name, module in HELPERS.items():

@@ -69,8 +69,8 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             artefacts = finished.find(plan, key, listen)
         kept.unchanged = bool(artefacts)
         artefacts = kept.artefacts = artefacts or _finish(tree, kept)
-        convert.deliver(plan, listen)
     _remember(tree, key, kept)
+    convert.deliver(plan, listen)
     return artefacts
 
 
@@ -173,6 +173,7 @@ def _work(
         packages=plan.request.packages if phase.name == "install" else (),
         deadline=float(plan.request.hook_timeout),
         devices=disk.names if disk else (),
+        stand_ins="boot-loader" if disk and disk.partial and plan.boot_loaders else "",
     )
 
 

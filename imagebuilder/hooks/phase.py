@@ -8,14 +8,14 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagebuilder.element import environment, merge
 from imagebuilder.element.model import HooksTree, Phase, Where
 from imagebuilder.errors import HookError
-from imagebuilder.events import Finished, Line, Listener, Said, Started, Step, Ticked
-from imagebuilder.hooks.merged import LIBRARY
+from imagebuilder.events import Event, Finished, Line, Listener, Said, Started, Step, Ticked
+from imagebuilder.hooks.merged import LIBRARY, RUN_PARTS
 from imagebuilder.hooks.place import DOWNLOADS, Place
 from imagebuilder.plan import breaks
 from imagebuilder.process import PATH, Command
@@ -30,6 +30,10 @@ LAST_LINES = 12
 OWN_DEVICE = "IMAGE_BLOCK_DEVICE="  # before diskimage-builder had layouts, hooks printed it
 LONGEST_LINE = 1 << 16
 NOT_IN_TARGET = ("TMPDIR", "VIRTUAL_ENV")
+# Where our modules are, and with them those of diskimage-builder that Python hooks import; unless
+# we are installed, only we know that place.
+HOME = Path(__file__).parents[2]
+PACKAGES = ("site-packages", "dist-packages")
 SEES_TARGET_ROOT = ("root", "cleanup")
 SEES_KERNEL_FILESYSTEMS = ("extra-data", "post-root", "pre-finalise", "cleanup")
 
@@ -47,6 +51,7 @@ class Work:
     packages: tuple[str, ...] = ()  # of `-p`, installed after the hooks
     deadline: float = 0.0  # seconds a hook may take; 0: any
     devices: tuple[str, ...] = ()  # names in /dev that hooks inside see too
+    stand_ins: str = ""  # a directory of `_LIB` that comes before the image's own programs
 
     @property
     def inside(self) -> bool:
@@ -73,11 +78,22 @@ class Outside:
 def read_environment(
     place: Place, tree: HooksTree, variables: Mapping[str, str], listen: Listener
 ) -> dict[str, str]:
-    """What `environment.d` makes of `variables`, on the host and without network."""
+    """What `environment.d` makes of `variables`, on the host.
+
+    It has no network, so that a plan says the same tomorrow; only if it fails so, it has one.
+    """
     phase = Phase("environment", Where.HOST)
-    work = Work(phase=phase, place=place, tree=tree, variables=variables, listen=listen)
-    with enter(Sandbox(network=False)) as session:
-        return _settle(session, work)
+    heard: list[Event] = []
+    work = Work(phase=phase, place=place, tree=tree, variables=variables, listen=heard.append)
+    try:
+        with enter(Sandbox(network=False)) as session:
+            settled = _settle(session, work)
+    except HookError:
+        with enter(Sandbox(network=work.network)) as session:
+            return _settle(session, replace(work, listen=listen))
+    for event in heard:
+        listen(event)
+    return settled
 
 
 def fingerprints(work: Work) -> Outside:
@@ -220,7 +236,8 @@ def _settle(session: Session, work: Work) -> dict[str, str]:
     names = merge.environment_files(work.place.hooks)
     program = environment.prologue(f"{work.hooks}/{merge.ENVIRONMENT}", names)
     printer = Printer(work, Step(work.phase.name, "environment.d"))
-    command = Command(("bash", "-c", program), env=_variables(work))
+    called = (str(work.hooks / RUN_PARTS), str(work.hooks / work.phase.directory))
+    command = Command(("bash", "-c", program, *called), env=_variables(work))
     outcome = session.execute(command, printer, capture=True)
     printer.flush()
     if outcome.exited.status:
@@ -262,7 +279,10 @@ def _variables(work: Work) -> dict[str, str]:
         given["TARGET_ROOT"] = str(work.place.tree)
     if work.inside:
         given = {key: value for key, value in given.items() if key not in NOT_IN_TARGET}
-        return {**given, "HOME": "/root", "PATH": f"{PATH}:{library / 'bin'}"}
+        first = f"{library / work.stand_ins}:" if work.stand_ins else ""
+        return {**given, "HOME": "/root", "PATH": f"{first}{PATH}:{library / 'bin'}"}
+    if HOME.name not in PACKAGES:
+        given["PYTHONPATH"] = ":".join(filter(None, (given.get("PYTHONPATH"), str(HOME))))
     known = [part for part in given.get("PATH", "").split(":") if part]
     missing = [part for part in PATH.split(":") if part not in known]
     return {**given, "PATH": ":".join([str(library / "bin"), *known, *missing])}

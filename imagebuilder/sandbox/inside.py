@@ -8,6 +8,7 @@ kernel kills every process of the PID namespace and drops every mount of the mou
 from __future__ import annotations
 
 import array
+import errno
 import fcntl
 import json
 import os
@@ -181,11 +182,22 @@ def _become(request: Request, output: int, captured: int, lent: int | None) -> N
         os.closerange(4 if request.capture else 3, 1 << 16)
         os.umask(0o022)
         os.chdir(request.cwd)
-        # ruff: ignore[start-process-with-no-shell] - this is what pid 1 is for
-        os.execvpe(request.argv[0], request.argv, request.env)
+        _execute(request)
     except OSError as error:
         os.write(2, f"{request.argv[0]}: {error.strerror}\n".encode())
     os._exit(127)
+
+
+def _execute(request: Request) -> None:
+    """Become the command; a program that does not say what runs it is bash's, as for a shell."""
+    try:
+        # ruff: ignore[start-process-with-no-shell] - this is what pid 1 is for
+        os.execvpe(request.argv[0], request.argv, request.env)
+    except OSError as error:
+        if error.errno != errno.ENOEXEC:
+            raise
+    # ruff: ignore[start-process-with-no-shell, start-process-with-partial-path] - the same
+    os.execvpe("bash", ["bash", *request.argv], request.env)
 
 
 def _receive_lent(channel: socket.socket) -> int:
