@@ -21,6 +21,7 @@ from imagebuilder.iso.arguments import ArgumentChange
 from imagebuilder.iso.menu import MenuChange
 from imagebuilder.iso.probe import probe
 from imagebuilder.remaster import iso as story
+from imagebuilder.remaster import output
 from imagebuilder.remaster.initrd import Changes
 from imagebuilder.remaster.iso_plan import IsoChanges
 from imagebuilder.remaster.output import Target
@@ -48,6 +49,8 @@ def _add_own(name: str, action: argparse.ArgumentParser) -> None:
         action.add_argument("path", metavar="PATH", help="a file in the image")
     elif name == "extract":
         action.add_argument("paths", nargs="*", metavar="PATH", help="default: everything")
+        action.add_argument("--without", action="append", default=[], metavar="PATH",
+                            help="all but this")
         action.add_argument("--netboot", action="store_true",
                             help="the kernels and initrds that the menus name")
         action.add_argument("-o", "--output", type=Path, required=True, metavar="DIR",
@@ -136,10 +139,9 @@ def _extract(arguments: argparse.Namespace) -> None:
         nodes |= {path: files.file(path) for path in dict.fromkeys(started)}
     if not nodes:
         raise ConfigError("no menu names a kernel", where=str(arguments.iso))
-    if arguments.output.exists() and any(arguments.output.iterdir()):
-        raise ConfigError("is not empty", where=str(arguments.output))
-    arguments.output.mkdir(exist_ok=True)
-    files.extract(list(nodes.values()), arguments.output, _warn)
+    left = {node.path for path in arguments.without for node in files.below(path)}
+    wanted = [node for node in nodes.values() if node.path not in left]
+    files.extract(wanted, output.empty(arguments.output), _warn)
 
 
 def _boot(arguments: argparse.Namespace) -> None:

@@ -168,12 +168,20 @@ def _partition_file(job: Job) -> tuple[Put, ...]:
 def _puts(job: Job, place: Path) -> tuple[Put, ...]:
     place.mkdir()
     nodes, epoch = job.files.nodes, job.changes.epoch
-    puts = [Put(source=source, path=path, mtime=epoch) for path, source in job.plan.files.items()]
+    puts = [
+        Put(source=source, path=path, mode=_mode(nodes.get(path), source), mtime=epoch)
+        for path, source in job.plan.files.items()
+    ]
     for index, (path, content) in enumerate(sorted(job.plan.contents.items())):
         (place / str(index)).write_bytes(content)
         mode = nodes[path].mode & 0o777 if path in nodes else 0o444
         puts.append(Put(source=place / str(index), path=path, mode=mode, mtime=epoch))
     return tuple(puts)
+
+
+def _mode(there: Node | None, source: Path) -> int:
+    """An older file's mode; for a new one readable by all, and a program if it is one."""
+    return there.mode & 0o777 if there else 0o444 | source.stat().st_mode & 0o111
 
 
 def _appended(iso: Iso, partition: Path) -> tuple[int, str, Path]:
@@ -223,6 +231,7 @@ def _added(changes: IsoChanges) -> int:
     """The bytes of all files that are to be added."""
     sources = [wish.source for wish in changes.add]
     files = [file for source in sources for file in (source, *source.rglob("*"))]
+    files += changes.tree.rglob("*") if changes.tree else ()
     return sum(file.stat().st_size for file in files if file.is_file())
 
 

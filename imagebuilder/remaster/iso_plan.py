@@ -14,7 +14,7 @@ from imagebuilder.iso.menu import Loader, MenuChange
 from imagebuilder.iso.model import Iso
 from imagebuilder.iso.tree import Tree, clean
 from imagebuilder.process import Runner
-from imagebuilder.remaster import initrd, iso_lists
+from imagebuilder.remaster import directory, initrd, iso_lists
 from imagebuilder.remaster.initrd import Changes
 from imagebuilder.remaster.iso_lists import News
 
@@ -28,6 +28,7 @@ class IsoChanges:
 
     menus: MenuChange = field(default_factory=MenuChange)
     volume_id: str = ""
+    tree: Path | None = None  # what the image's files have become, all of them
     add: tuple[Wish, ...] = ()
     remove: tuple[str, ...] = ()
     initrd: Changes | None = None
@@ -67,6 +68,9 @@ def make(files: Tree, partition: Path | None, changes: IsoChanges, run: Runner) 
     contents |= dict(_initrds(files, changes, run))
     added = {path: source for wish in changes.add for path, source in _wished(wish, files)}
     removals = tuple(_removed(files, changes))
+    if changes.tree:
+        found = directory.of_medium(files, changes.tree)
+        added, removals = {**found.files, **added}, (*removals, *found.gone)
     if not (contents or inside or added or removals or renames(files.iso, changes)):
         hint = "no menu has what was to be changed" if changes.menus else ""
         raise ConfigError("nothing to do", where=str(files.iso.path), hint=hint)

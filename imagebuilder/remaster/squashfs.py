@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import stat
 import tarfile
 import tempfile
@@ -13,8 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from imagebuilder import patching
+from imagebuilder import patching, process
 from imagebuilder.errors import BuildError, ConfigError
+from imagebuilder.formats import tar
 from imagebuilder.initrd import source
 from imagebuilder.initrd.additions import placed
 from imagebuilder.initrd.model import Entry
@@ -39,6 +41,7 @@ USUAL = Superblock(
     compressor="zstd", options=(), block=2**17, exportable=True, xattrs=True, inodes=0, used=0
 )
 WHITEOUT = stat.S_IFCHR  # a device 0:0: what overlayfs takes for "deleted"
+KERNELS_OWN = ("proc", "sys")  # of these a root filesystem has the directories only
 Change = Callable[[bytes], bytes]
 
 
@@ -103,6 +106,21 @@ def rewrite(image: Path, target: Target, changes: TreeChanges) -> None:
     root = listing(image)
     edit = plan(root, changes, str(image))
     output.made(target, lambda path: _rewritten(image, path, edit, like), 2 * like.used + 2**20)
+
+
+def unpack(image: Path, directory: Path) -> None:
+    """Write the whole image to a directory, with owners and devices: that takes root."""
+    superblock.load(image)
+    with process.reading(stream.unpack(image)) as archive:
+        with process.writing(stream.extract(directory)) as sink:
+            shutil.copyfileobj(archive, sink, 2**20)
+
+
+def pack(tree: Path, target: Path, like: Superblock, epoch: int) -> None:
+    """Write a directory's files to a new image, made as another was; nothing is younger."""
+    with process.writing(stream.pack(target, like)) as sink:
+        for piece in tar.archived(tree, epoch, KERNELS_OWN):
+            sink.write(piece)
 
 
 def layer(target: Target, changes: TreeChanges, base: Path | None = None) -> None:
