@@ -10,6 +10,7 @@ import json
 import stat
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,8 @@ def _add_changes(name: str, action: argparse.ArgumentParser) -> None:
     if name == "edit":
         action.add_argument("--tree", type=Path, metavar="DIR",
                             help="what DIR has become, into which the initrd was extracted")
+        action.add_argument("--unchanged", action="store_true",
+                            help="no change is no error: FILE is the same")
         action.add_argument("--delete", action="append", default=[], metavar="PATH",
                             help="a file, or a directory with all that is in it")
         action.add_argument("--replace", action="append", default=[], nargs=3,
@@ -138,7 +141,8 @@ def _append(arguments: argparse.Namespace) -> None:
 
 
 def _edit(arguments: argparse.Namespace) -> None:
-    story.rewrite(arguments.initrd, _target(arguments), changes(arguments))
+    wanted = replace(changes(arguments), unchanged=arguments.unchanged)
+    story.rewrite(arguments.initrd, _target(arguments), wanted)
 
 
 def changes(arguments: argparse.Namespace) -> Changes:

@@ -72,6 +72,8 @@ def _add_changes(action: argparse.ArgumentParser) -> None:
     action.add_argument("--force", action="store_true", help="replace FILE if it exists")
     action.add_argument("--add", action="append", default=[], metavar="SOURCE:PATH",
                         help="a file or directory; into PATH if that ends in /")
+    action.add_argument("--tree", type=Path, metavar="DIR",
+                        help="what DIR has become, into which the image was extracted")
     action.add_argument("--remove", action="append", default=[], metavar="PATH",
                         help="a file, or a directory with all that is in it")
     action.add_argument("--timeout", type=int, metavar="SECONDS",
@@ -191,6 +193,7 @@ def changes(arguments: argparse.Namespace) -> IsoChanges:
             rename=tuple((old, new) for old, new in arguments.rename_entry),
         ),
         volume_id=arguments.volume_id,
+        tree=arguments.tree,
         add=tuple(Wish.parse(text) for text in arguments.add),
         remove=tuple(arguments.remove),
         initrd=Changes(add=appended, epoch=moment) if appended else None,

@@ -54,6 +54,7 @@ class Changes:
     epoch: int = 0
     libraries_from: Path = Path("/")
     kernel: Path | None = None
+    unchanged: bool = False  # no change is no error
 
     @property
     def additions(self) -> bool:
@@ -93,6 +94,8 @@ def edited(data: bytes, where: str, changes: Changes, run: Runner = process.run)
     """The initrd with the changes; raise ConfigError if there are none."""
     before = load.load(data, where)
     after = changed(edit.mended(before), changes, run)
+    if after == before and changes.unchanged:
+        return data
     if after == before:
         raise ConfigError("nothing to do: no change was asked for", where=where)
     new = load.write(after)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,10 +57,29 @@ def remaster(
     mtools, BuildError if the copy would not boot as the original does. Nothing is left then.
     """
     output.check(source, target)
+    with copied(source, changes, run) as copy:
+        _check_room(target, copy.needed)
+        output.made(target, copy.write, copy.needed)
+    return copy.remarks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A copy that is all worked out: what writes it, how many bytes it takes, remarks on it."""
+
+    write: Callable[[Path], None]
+    needed: int
+    remarks: list[str]
+
+
+@contextmanager
+def copied(
+    source: Path, changes: IsoChanges, run: Runner = process.run
+) -> Generator[Prepared, None, None]:
+    """A copy of the image at `source` with the changes, about to be written; raise as above."""
     iso = probe(source)
     _check(iso, changes)
     needed = iso.size + _added(changes)
-    _check_room(target, needed)
     files = tree.load(iso)
     with tempfile.TemporaryDirectory(prefix="imagebuilder-iso-") as name:
         work = Path(name)
@@ -71,8 +92,9 @@ def remaster(
             work=work,
             before=xorriso.set_up(run(xorriso.report(source)).output),
         )
-        output.made(target, lambda path: _write(path, job, run), needed)
-    return _remarks(iso, plan)
+        yield Prepared(
+            write=lambda path: _write(path, job, run), needed=needed, remarks=_remarks(iso, plan)
+        )
 
 
 def _check(iso: Iso, changes: IsoChanges) -> None:

@@ -26,13 +26,9 @@ from imagebuilder.remaster import output
 from imagebuilder.remaster.initrd import Substitution
 from imagebuilder.remaster.output import Target
 from imagebuilder.squashfs import stream, superblock
+from imagebuilder.squashfs.image import Image, opened
 from imagebuilder.squashfs.superblock import Superblock
 
-TYPES = {
-    tarfile.REGTYPE: stat.S_IFREG, tarfile.AREGTYPE: stat.S_IFREG, tarfile.LNKTYPE: stat.S_IFREG,
-    tarfile.SYMTYPE: stat.S_IFLNK, tarfile.DIRTYPE: stat.S_IFDIR, tarfile.CHRTYPE: stat.S_IFCHR,
-    tarfile.BLKTYPE: stat.S_IFBLK, tarfile.FIFOTYPE: stat.S_IFIFO,
-}  # fmt: skip
 MEMBERS = {
     stat.S_IFREG: tarfile.REGTYPE, stat.S_IFLNK: tarfile.SYMTYPE, stat.S_IFDIR: tarfile.DIRTYPE,
     stat.S_IFCHR: tarfile.CHRTYPE, stat.S_IFBLK: tarfile.BLKTYPE, stat.S_IFIFO: tarfile.FIFOTYPE,
@@ -74,12 +70,23 @@ class Edit:
 
 def listing(image: Path) -> Rootfs:
     """All files of an image; raise ConfigError if it is none, or cut off."""
-    superblock.load(image)
-    root = Rootfs()
-    with stream.members(image) as archive:
-        for path, member in stream.names(archive):
-            if path:
-                _list(root, path, member)
+    return listed(opened(image))
+
+
+def listed(image: Image) -> Rootfs:
+    """All files of an image that lies anywhere, in the order in which its stream has them."""
+    root, ids = Rootfs(), image.owners()
+    known: dict[int, File] = {}
+    for path, inode in image.files():
+        if inode.number not in known:
+            file = File(
+                inode.mode, ids[inode.owner], ids[inode.group], inode.mtime, inode.rdev,
+                inode.target,
+            )  # fmt: skip
+            file.size = inode.size if stat.S_ISREG(inode.mode) else 0
+            known[inode.number] = file
+        root.files[path] = known[inode.number]
+        root.files[path].names.add(path)
     return root
 
 
@@ -89,11 +96,8 @@ def read(image: Path, path: str) -> Iterator[bytes]:
     real, file = root.find(path, str(image))
     if not stat.S_ISREG(file.mode):
         raise ConfigError(f"{real} is no regular file", where=str(image))
-    with stream.members(image) as archive:
-        for name, member in stream.names(archive):
-            content = archive.extractfile(member) if name in file.names and member.isreg() else None
-            while content and (piece := content.read(2**20)):
-                yield piece
+    source = opened(image)
+    yield from source.pieces(next(inode for name, inode in source.files() if name == real))
 
 
 def rewrite(image: Path, target: Target, changes: TreeChanges) -> None:
@@ -111,9 +115,11 @@ def rewrite(image: Path, target: Target, changes: TreeChanges) -> None:
 def unpack(image: Path, directory: Path) -> None:
     """Write the whole image to a directory, with owners and devices: that takes root."""
     superblock.load(image)
-    with process.reading(stream.unpack(image)) as archive:
-        with process.writing(stream.extract(directory)) as sink:
-            shutil.copyfileobj(archive, sink, 2**20)
+    with (
+        process.reading(stream.unpack(image)) as archive,
+        process.writing(stream.extract(directory)) as sink,
+    ):
+        shutil.copyfileobj(archive, sink, 2**20)
 
 
 def pack(tree: Path, target: Path, like: Superblock, epoch: int) -> None:
@@ -171,20 +177,6 @@ def plan(root: Rootfs, changes: TreeChanges, where: str) -> Edit:
     return Edit(
         gone=frozenset(gone), new=tuple(new), contents=contents, heirs=dict(_heirs(root, gone))
     )
-
-
-def _list(root: Rootfs, path: str, member: tarfile.TarInfo) -> None:
-    target = stream.clean(member.linkname)
-    if member.islnk() and target in root.files:
-        root.files[path] = root.files[target]
-    else:
-        root.files[path] = File(
-            TYPES[member.type] | member.mode, member.uid, member.gid, int(member.mtime),
-            (member.devmajor, member.devminor),
-            member.linkname.encode(errors="surrogateescape"),
-        )  # fmt: skip
-        root.files[path].size = member.size
-    root.files[path].names.add(path)
 
 
 def _without(root: Rootfs, gone: Iterable[str]) -> Rootfs:
