@@ -6,13 +6,14 @@ Nothing is mounted and no privilege is needed.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from imagebuilder import process
-from imagebuilder.cli import iso_texts
+from imagebuilder.cli import iso_test, iso_texts
 from imagebuilder.cli.initrd import epoch
 from imagebuilder.errors import ConfigError
 from imagebuilder.initrd.source import Wish
@@ -21,7 +22,7 @@ from imagebuilder.iso.arguments import ArgumentChange
 from imagebuilder.iso.menu import MenuChange
 from imagebuilder.iso.probe import probe
 from imagebuilder.remaster import iso as story
-from imagebuilder.remaster import output
+from imagebuilder.remaster import iso_diff, output
 from imagebuilder.remaster.initrd import Changes
 from imagebuilder.remaster.iso_plan import IsoChanges
 from imagebuilder.remaster.output import Target
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (_, summary) in ACTIONS.items():
         action = actions.add_parser(name, help=summary, description=summary.capitalize() + ".")
         action.add_argument("iso", type=Path, metavar="ISO")
-        if name in ("show", "ls", "boot", "diff"):
+        if name in ("show", "ls", "boot", "diff", "test"):
             action.add_argument("--json", action="store_true", help="print JSON")
         _add_own(name, action)
 
@@ -60,8 +61,12 @@ def _add_own(name: str, action: argparse.ArgumentParser) -> None:
                             help="the options of mkisofs that would make it so (takes xorriso)")
     elif name == "diff":
         action.add_argument("other", type=Path, metavar="OTHER")
+        action.add_argument("--html", type=Path, metavar="FILE",
+                            help="write one page that needs no other file")
     elif name == "remaster":
         _add_changes(action)
+    elif name == "test":
+        iso_test.add_arguments(action)
     # fmt: on
 
 
@@ -159,11 +164,13 @@ def _boot(arguments: argparse.Namespace) -> None:
 
 def _diff(arguments: argparse.Namespace) -> int:
     old, new = (tree.load(probe(path)) for path in (arguments.iso, arguments.other))
-    found = compare.differences(old, new)
+    found = iso_diff.parts(old, new)
+    if arguments.html:
+        arguments.html.write_text(iso_texts.page(arguments.iso, arguments.other, found))
     if arguments.json:
-        print(json.dumps([iso_texts.difference_document(each) for each in found], indent=2))
-    else:
-        print("\n".join(map(str, found)) or "no difference")
+        print(json.dumps([dataclasses.asdict(part) for part in found], indent=2))
+    elif not arguments.html:
+        print("\n".join(iso_diff.shown(found)) or "no difference")
     return DIFFERENT if found else 0
 
 
@@ -214,5 +221,6 @@ ACTIONS: dict[str, tuple[Action, str]] = {
     "extract": (_extract, "write files to a directory"),
     "boot": (_boot, "say how it boots: boot catalog and partition tables"),
     "diff": (_diff, "say what is different in another image"),
+    "test": (iso_test.run, "start it in qemu: as a CD and a disk, by BIOS, UEFI and Secure Boot"),
     "remaster": (_remaster, "write a copy with changes, which boots as the original does"),
 }

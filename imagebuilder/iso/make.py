@@ -30,7 +30,7 @@ class Medium:
 
 
 def make(medium: Medium, epoch: int) -> Command:
-    """The command that writes the image to its standard output; all in it is dated as it is in the tree."""
+    """The command that writes the image to its standard output, dated as the tree is."""
     argv = (
         "xorriso", "-as", "mkisofs", "-quiet",
         "-r", "-J", "-joliet-long", "-iso-level", "3",
