@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,9 +22,10 @@ from imagebuilder.iso.probe import probe
 from imagebuilder.iso.tree import Tree
 from imagebuilder.iso.xorriso import Copy, Put
 from imagebuilder.process import Command, Runner, find, missing
-from imagebuilder.remaster import iso_lists, iso_plan, output
+from imagebuilder.remaster import inner, iso_lists, iso_plan, output
 from imagebuilder.remaster.iso_plan import IsoChanges, Plan
 from imagebuilder.remaster.output import Target
+from imagebuilder.remaster.problems import Problems
 from imagebuilder.sizes import Size
 
 LONGEST_ID = 32
@@ -48,21 +49,6 @@ class Job:
         return self.work / PARTITION
 
 
-def remaster(
-    source: Path, target: Target, changes: IsoChanges, run: Runner = process.run
-) -> list[str]:
-    """Write a copy of the image at `source` with the changes; return remarks about it.
-
-    Raise ConfigError for an image or a change that cannot be, ToolMissingError without xorriso or
-    mtools, BuildError if the copy would not boot as the original does. Nothing is left then.
-    """
-    output.check(source, target)
-    with copied(source, changes, run) as copy:
-        _check_room(target, copy.needed)
-        output.made(target, copy.write, copy.needed)
-    return copy.remarks
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """A copy that is all worked out: what writes it, how many bytes it takes, remarks on it."""
@@ -72,53 +58,122 @@ class Prepared:
     remarks: list[str]
 
 
+def remaster(
+    source: Path, target: Target, changes: IsoChanges, run: Runner = process.run
+) -> list[str]:
+    """Write a copy of the image at `source` with the changes; return remarks about it.
+
+    Raise ConfigError for an image or a change that cannot be, ToolMissingError without xorriso or
+    mtools, BuildError if the copy would not boot as the original does. Nothing is left then.
+    """
+    problems = Problems()
+    with problems.noted():
+        output.check(source, target)
+    with copied(source, changes, run, problems, target) as copy:
+        output.made(target, copy.write, copy.needed)
+    return copy.remarks
+
+
+def planned(
+    source: Path, target: Target, changes: IsoChanges, run: Runner = process.run
+) -> list[str]:
+    """What `remaster` would do; raise what it would raise, and write nothing."""
+    problems = Problems()
+    with problems.noted():
+        output.check(source, target)
+    with copied(source, changes, run, problems, target) as copy:
+        return [*copy.remarks, f"up to {Size(copy.needed)} ({copy.needed} bytes)"]
+
+
 @contextmanager
 def copied(
-    source: Path, changes: IsoChanges, run: Runner = process.run
+    source: Path,
+    changes: IsoChanges,
+    run: Runner,
+    problems: Problems,
+    target: Target | None = None,
 ) -> Generator[Prepared, None, None]:
-    """A copy of the image at `source` with the changes, about to be written; raise as above."""
+    """A copy of the image at `source`, about to be written; raise as `remaster` does."""
     iso = probe(source)
-    _check(iso, changes)
-    needed = iso.size + _added(changes)
+    _check(iso, changes, problems)
     files = tree.load(iso)
+    needed = iso.size + _added(changes)
+    if target:
+        with problems.noted():
+            _check_room(target.path.parent, needed, str(target.path))
     with tempfile.TemporaryDirectory(prefix="imagebuilder-iso-") as name:
         work = Path(name)
-        partition = _partition(iso, files, work)
-        plan = iso_plan.make(files, partition, changes, run)
-        job = Job(
-            files=files,
-            plan=plan,
-            changes=changes,
-            work=work,
-            before=xorriso.set_up(run(xorriso.report(source)).output),
-        )
+        if changes.squashfs:
+            with problems.noted():
+                room = sum(2 * files.find(p).size for p in changes.squashfs if p in files)
+                _check_room(work, room, "scratch files")
+        partition = _partition(iso, files, work) if iso.uefi and find("mdir") else None
+        plan = iso_plan.make(files, partition, changes, run, problems)
+        problems.check()
+        before = xorriso.set_up(run(xorriso.report(source)).output)
+        job = Job(files=files, plan=plan, changes=changes, work=work, before=before)
         yield Prepared(
-            write=lambda path: _write(path, job, run), needed=needed, remarks=_remarks(iso, plan)
+            write=lambda path: _write(path, _packed(job), run),
+            needed=needed,
+            remarks=_remarks(iso, plan),
         )
 
 
-def _check(iso: Iso, changes: IsoChanges) -> None:
-    where = str(iso.path)
+def _packed(job: Job) -> Job:
+    """The same, with all squashfs images that change packed."""
+    if not job.plan.squashfs:
+        return job
+    made = inner.packed(job.files, job.plan.squashfs, job.work)
+    return replace(job, plan=iso_plan.completed(job.files, job.plan, made))
+
+
+def _check(iso: Iso, changes: IsoChanges, problems: Problems) -> None:
+    for check in (_check_boots, _check_grown, _check_sum, _check_volume_id):
+        with problems.noted():
+            check(iso, changes)
+    for tool in _tools(iso, changes):
+        if not find(tool):
+            problems.found.append(missing(tool))
+
+
+def _tools(iso: Iso, changes: IsoChanges) -> Iterator[str]:
+    yield "xorriso"
+    yield from ("mdir", "mcopy") if iso.uefi else ()
+    yield from ("implantisomd5",) if implanted(iso) else ()
+    yield from ("sqfs2tar", "tar2sqfs") if changes.squashfs else ()
+
+
+def _check_boots(iso: Iso, changes: IsoChanges) -> None:
     if not iso.bootable and not changes.unbootable:
         hint = "--allow-unbootable copies it all the same"
         what = "has no boot record (no El Torito, no MBR code)"
-        raise ConfigError(what, where=where, hint=hint)
+        raise ConfigError(what, where=str(iso.path), hint=hint)
+
+
+def _check_grown(iso: Iso, _: IsoChanges) -> None:
     if iso.grown:
         last = max(part.end for part in iso.partitions)
         raise ConfigError(
             f"was modified in place before (partitions end at byte {last}, "
             f"the volume at {iso.volume.blocks * 2048})",
-            where=where,
+            where=str(iso.path),
             hint="start from the original image",
         )
+
+
+def _check_sum(iso: Iso, changes: IsoChanges) -> None:
+    if not changes.sha256:
+        return
+    found = checksums.of_file(STRONG, iso.path)
+    if found != changes.sha256.lower():
+        what = f"is another image: its SHA-256 is {found}, not {changes.sha256.lower()}"
+        raise ConfigError(what, where=str(iso.path), hint="download it again")
+
+
+def _check_volume_id(iso: Iso, changes: IsoChanges) -> None:
     if len(changes.volume_id) > LONGEST_ID:
         what = f"a volume id has at most {LONGEST_ID} characters: {changes.volume_id!r}"
-        raise ConfigError(what, where=where)
-    tools = ["xorriso", *(["mdir", "mcopy"] if iso.uefi else [])]
-    tools += ["implantisomd5"] * implanted(iso)
-    for tool in tools:
-        if not find(tool):
-            raise missing(tool)
+        raise ConfigError(what, where=str(iso.path))
 
 
 def implanted(iso: Iso) -> bool:
@@ -257,12 +312,10 @@ def _added(changes: IsoChanges) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _check_room(target: Target, needed: int) -> None:
-    free = shutil.disk_usage(target.path.parent).free
+def _check_room(directory: Path, needed: int, where: str) -> None:
+    free = shutil.disk_usage(directory).free if directory.is_dir() else needed
     if free < needed:
-        raise SpaceError(
-            f"no space for it: {Size(needed)} needed, {Size(free)} free", where=str(target.path)
-        )
+        raise SpaceError(f"no space for it: {Size(needed)} needed, {Size(free)} free", where=where)
 
 
 def _remarks(iso: Iso, plan: Plan) -> list[str]:
@@ -270,4 +323,5 @@ def _remarks(iso: Iso, plan: Plan) -> list[str]:
     found += [f"changed: {path}" for path in sorted(plan.contents)]
     found += [f"added: {path}" for path in sorted(plan.files)]
     found += [f"removed: {path}" for path in plan.removals]
+    found += [f"packed again: {path}" for path in sorted(plan.squashfs)]
     return found + [f"changed in the EFI system partition: {path}" for path in sorted(plan.esp)]

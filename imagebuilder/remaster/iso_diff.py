@@ -17,16 +17,15 @@ from functools import partial
 from pathlib import Path
 
 from imagebuilder import process
-from imagebuilder.errors import ConfigError
 from imagebuilder.initrd import load, rootfs
 from imagebuilder.initrd.model import Initrd
 from imagebuilder.iso import compare, esp, menu, roles
 from imagebuilder.iso.compare import Difference
 from imagebuilder.iso.tree import Tree
 from imagebuilder.process import Runner
+from imagebuilder.remaster import inner
 from imagebuilder.remaster.packages import versions
-from imagebuilder.squashfs import superblock
-from imagebuilder.squashfs.image import Image, is_same, reader
+from imagebuilder.squashfs.image import Image, is_same
 from imagebuilder.squashfs.superblock import MAGIC
 from imagebuilder.squashfs.tables import Inode
 
@@ -84,25 +83,12 @@ def _inner(old: Tree, new: Tree, path: str) -> Iterator[Part]:
     """What is different inside a file, if it is of a kind that has an inside."""
     heads = [next(files.pieces(files.nodes[path]), b"")[:HEAD] for files in (old, new)]
     if all(head.startswith(MAGIC) for head in heads):
-        yield from _squashfs(path, _image(old, path), _image(new, path))
+        yield from _squashfs(path, inner.image(old, path), inner.image(new, path))
     elif menu.loader(path):
         texts = (files.read(path).decode(errors="replace") for files in (old, new))
         yield Part(title="menu", path=path, lines=tuple(_unified(*texts)))
     elif path in {p for files in (old, new) for e in roles.entries(files) for p in e.initrds}:
         yield from _initrds(path, old.read(path), new.read(path))
-
-
-def _image(files: Tree, path: str) -> Image:
-    """A squashfs image where it lies: files on ISO images are in one piece, but for huge ones."""
-    node = files.file(path)
-    where = f"{files.iso.path}: {path}"
-    if len(node.extents) > 1 and any(
-        start + length != after
-        for (start, length), (after, _) in zip(node.extents, node.extents[1:], strict=False)
-    ):
-        raise ConfigError("is in several pieces, and cannot be looked into", where=where)
-    read = reader(files.iso.path, node.extents[0][0])
-    return Image(read, superblock.parse(read(0, HEAD * 16), node.size, where), where)
 
 
 def _squashfs(path: str, old: Image, new: Image) -> Iterator[Part]:

@@ -25,6 +25,7 @@ from imagebuilder.iso.probe import probe
 from imagebuilder.process import Runner
 from imagebuilder.remaster import iso as story
 from imagebuilder.remaster.iso_plan import IsoChanges
+from imagebuilder.remaster.problems import Problems
 
 SOURCE = Source.MEDIUM
 SUFFIXES = {"iso": ".iso"}
@@ -38,7 +39,7 @@ def write(source: Path, output: Output, run: Runner) -> Artefact:
     base = output.environment.get(BASE, "").removeprefix("file://").removeprefix("file:")
     if not base:
         return made(source, output)
-    with story.copied(Path(base), _changes(source, output), run) as copy:
+    with story.copied(Path(base), _changes(source, output), run, Problems()) as copy:
         return place.place(output, copy.write, lambda: copy.needed)
 
 

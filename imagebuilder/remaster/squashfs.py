@@ -108,8 +108,8 @@ def rewrite(image: Path, target: Target, changes: TreeChanges) -> None:
     output.check(image, target)
     like = superblock.load(image)
     root = listing(image)
-    edit = plan(root, changes, str(image))
-    output.made(target, lambda path: _rewritten(image, path, edit, like), 2 * like.used + 2**20)
+    edit = tried(opened(image), plan(root, changes, str(image)))
+    output.made(target, lambda path: write(image, path, edit), 2 * like.used + 2**20)
 
 
 def unpack(image: Path, directory: Path) -> None:
@@ -152,6 +152,16 @@ def layer(target: Target, changes: TreeChanges, base: Path | None = None) -> Non
     real = [_real(root, entry) for entry in wanted]
     entries = [_like_base(root, entry) for entry in placed(empty, real, where)]
     output.made(target, lambda path: _layered(path, entries, like), 2**30)
+
+
+def tried(image: Image, edit: Edit) -> Edit:
+    """The same, once every change of a text fits; raise ConfigError for one that does not."""
+    for path, inode in image.files():
+        if path in edit.contents:
+            content = b"".join(image.pieces(inode))
+            for change in edit.contents[path]:
+                content = change(content)
+    return edit
 
 
 def plan(root: Rootfs, changes: TreeChanges, where: str) -> Edit:
@@ -211,7 +221,9 @@ def _text_changes(changes: TreeChanges, where: str) -> Iterator[tuple[str, Chang
             yield patch.old, partial(patching.apply, patch=patch, where=place)
 
 
-def _rewritten(image: Path, path: Path, edit: Edit, like: Superblock) -> None:
+def write(image: Path, path: Path, edit: Edit) -> None:
+    """Write the image with the changes to a new file, in one stream; raise as `rewrite` does."""
+    like = superblock.load(image)
     saved: dict[str, tuple[tarfile.TarInfo, IO[bytes]]] = {}
     inherited = {heir: first for first, heir in edit.heirs.items()}
     with (
