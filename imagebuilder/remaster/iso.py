@@ -110,6 +110,7 @@ def copied(
         partition = _partition(iso, files, work) if iso.uefi and find("mdir") else None
         plan = iso_plan.make(files, partition, changes, run, problems)
         problems.check()
+        plan = iso_plan.completed(files, plan)
         before = xorriso.set_up(run(xorriso.report(source)).output)
         job = Job(files=files, plan=plan, changes=changes, work=work, before=before)
         yield Prepared(

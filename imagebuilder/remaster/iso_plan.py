@@ -99,11 +99,11 @@ def make(
     )
     if not problems.found and not (plan.touched or inside or removals or edits):
         _check_renames(files.iso, changes)
+    missing: tuple[str, ...] = ()
     with problems.noted():
         _check_boot_files(files, {*plan.touched, *removals, *edits})
-        plan = replace(plan, directories=tuple(_missing_directories(files, added)))
-        plan = completed(files, plan)
-    return plan
+        missing = tuple(_missing_directories(files, added))
+    return replace(plan, directories=missing)
 
 
 def completed(files: Tree, plan: Plan, packed: Mapping[str, Path] | None = None) -> Plan:
