@@ -61,7 +61,7 @@ def _option(name: str, key: str, given: Any, base: Path) -> Iterator[list[str]]:
     for each in given if isinstance(given, list) else [given]:
         words = each if isinstance(each, list) else [str(each)]
         if key in FILES or key in WISHES:
-            words = [str(base / word) for word in words]
+            words = [word if word.startswith("/") else f"{base}/{word}" for word in words]
         if len(words) == 1 and words[0].startswith("-"):
             yield [f"{option}={words[0]}"]
         else:

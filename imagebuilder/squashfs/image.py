@@ -23,6 +23,7 @@ from imagebuilder.squashfs.tables import NO_FRAGMENT, Inode, Metadata, Read, ent
 
 STORED = 1 << 24  # in a size of a block of data: it is not compressed
 DEEPEST = 200
+DAMAGE = (DamagedError, struct.error, ValueError, KeyError, IndexError, OverflowError, MemoryError)
 
 
 class Image:
@@ -39,13 +40,14 @@ class Image:
             "<QQQQQ", head, 48
         )
         self.metadata = Metadata(read, made.compressor)
+        self.places: list[tuple[int, ...]] = []
         self.fragment = lru_cache(8)(self._fragment)
 
     def files(self) -> Iterator[tuple[str, Inode]]:
         """All files by path, directories before what is in them; raise ConfigError for damage."""
         try:
             yield from self._below("", self._inode(self.root >> 16, self.root & 0xFFFF), 0)
-        except (DamagedError, struct.error, KeyError, IndexError) as error:
+        except DAMAGE as error:
             raise ConfigError(f"damaged squashfs image: {error}", where=self.where) from error
 
     def owners(self) -> list[int]:
@@ -62,7 +64,7 @@ class Image:
                 yield content
             if file.fragment != NO_FRAGMENT:
                 yield self.fragment(file.fragment)[file.offset : file.offset + left]
-        except (DamagedError, struct.error) as error:
+        except DAMAGE as error:
             raise ConfigError(f"damaged squashfs image: {error}", where=self.where) from error
 
     def stored(self, file: Inode) -> Iterator[tuple[bytes, int]]:
@@ -100,8 +102,7 @@ class Image:
 
     def _fragment(self, number: int) -> bytes:
         rows = self._rows(self.fragment_table, self.fragments, "QII")
-        if not hasattr(self, "places"):
-            self.places = list(rows)
+        self.places = self.places or list(rows)
         start, size, _ = self.places[number]
         return self._content(self.read(start, size & ~STORED), size, self.made.block)
 

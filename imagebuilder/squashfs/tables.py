@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from imagebuilder.codec import blocks
+from imagebuilder.codec.model import DamagedError
 
 BLOCK = 8192  # the greatest content of a block of metadata
 RAW = 0x8000  # in a block's header: it is not compressed
@@ -57,6 +58,8 @@ class Metadata:
             (header,) = struct.unpack("<H", self.read(place, 2))
             length = header & ~RAW
             raw = self.read(place + 2, length)
+            if not length:
+                raise DamagedError("an empty block of metadata")
             content = raw if header & RAW else blocks.unpack(self.kind, raw, BLOCK)
             self.known[place] = (content, place + 2 + length)
         return self.known[place]
