@@ -5,6 +5,7 @@ A format is a module, found by name among the entry points `imagebuilder.formats
     SOURCE: Source                            what it is made from
     SUFFIXES: Mapping[str, str]               what a file's name ends in, for each format's name
     write(source: Path, output: Output, run: Runner) -> Artefact
+    check(output: Output) -> None             where it can be said early that it would fail
 
 With `SOURCE` being `Source.IMAGE`, `source` is a `disk.image.Image`; with `Source.MEDIUM` it is the
 directory that `media.d` and `initrd.d` have filled.
