@@ -10,6 +10,7 @@ from imagebuilder import registry
 from imagebuilder.build import check
 from imagebuilder.build.pour import Pouring, first_device, stage
 from imagebuilder.disk.image import Image
+from imagebuilder.formats.memory import Memory
 from imagebuilder.formats.model import Artefact, Output, Source
 
 # The images of all devices, to be read in the context; in one file each, if that is true.
@@ -17,13 +18,11 @@ Disks = Callable[[bool], AbstractContextManager[Mapping[str, Image]]]
 MOVED = "raw"  # takes the poured image itself, so it has to come last
 
 
-def outputs(pouring: Pouring, write_disks: Disks) -> tuple[Artefact, ...]:
+def outputs(pouring: Pouring, write_disks: Disks, memory: Memory) -> tuple[Artefact, ...]:
     """Write everything that was asked for; the artefacts in the order that was asked for."""
+    asked = check.outputs(pouring.plan.draft, pouring.plan.epoch)
     environment = pouring.plan.environment
-    wanted = [
-        replace(output, environment=environment)
-        for output in check.outputs(pouring.plan.draft, pouring.plan.epoch)
-    ]
+    wanted = [replace(output, memory=memory, environment=environment) for output in asked]
     made = {o.format: _pack(pouring, o) for o in wanted if not _source(o).is_disk}
     disks = sorted((o for o in wanted if _source(o).is_disk), key=_turn)
     if disks:

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from imagebuilder.formats.memory import Memory
+
 
 class Source(Enum):
     """What a format is made from."""
@@ -45,6 +47,7 @@ class Output:
     overwrite: bool = False  # do not keep an older file of this name
     epoch: int = 0  # SOURCE_DATE_EPOCH: nothing in the file is younger
     environment: Mapping[str, str] = field(default_factory=dict)  # what environment.d has left
+    memory: Memory = field(default_factory=Memory)  # earlier outputs, for formats that use it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
