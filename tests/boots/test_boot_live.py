@@ -81,6 +81,7 @@ def test_only_what_was_changed_differs(live: Path, custom: Path) -> None:
     old, new = (tree.load(probe(path)) for path in (live, custom))
     text = shown(parts(old, new))
     assert f"packages of {ROOT}:" in text
+    assert not [line for line in text if "etc/fstab" in line]
     assert [line for line in text if line.startswith("  added: bc ")]
     assert "  +menuentry 'Penguin' {" in text
     inside: list[Image] = [inner.image(files, ROOT) for files in (old, new)]
