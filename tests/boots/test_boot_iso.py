@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imagebuilder.cli import verbs
 from imagebuilder.initrd import newc
 from imagebuilder.initrd.model import Archive, Entry
 from imagebuilder.initrd.source import Wish
@@ -152,6 +153,18 @@ def test_the_copy_has_the_five_changes_of_the_guide(image: Path) -> None:
         inside = inner.image(files, f"{name}.squashfs")
         content = b"".join(inside.pieces(dict(inside.files())["usr/page.html"])).decode()
         assert content == text.replace("Old", "New")
+
+
+def test_the_verb_sees_the_kernel_and_keeps_console_and_screen(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["iso", "test", str(image), "--mode", "bios-cd", "--keep", str(tmp_path / "kept")]
+    assert verbs.main([*words, "--timeout", "300", "--expect", "Loading ACME"]) == 0
+    assert "bios-cd" in capsys.readouterr().out
+    assert "Loading ACME" in (tmp_path / "kept/bios-cd.txt").read_text()
+    assert (tmp_path / "kept/bios-cd.png").read_bytes().startswith(b"\x89PNG")
+    assert verbs.main([*words, "--timeout", "2", "--expect", "never said"]) == 1
+    assert "'never said' did not come within" in capsys.readouterr().out
 
 
 def check(output: str) -> None:
