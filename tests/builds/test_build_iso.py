@@ -126,5 +126,5 @@ def test_a_cd_that_nothing_could_start_is_not_made(workshop: Workshop) -> None:
     done = workshop.create("-n", "-t", "iso", "-o", "new", "tiny")
     assert done.returncode == 1
     assert "nothing that could start was put on it" in done.stdout
-    assert "live-iso makes it of the tree" in done.stdout
+    assert "live-iso makes them of the tree" in done.stdout
     assert not (workshop.directory / "new.iso").exists()
