@@ -60,9 +60,10 @@ def custom(images: Workshop, live: Path) -> Path:
     return images.directory / "custom.iso"
 
 
-def starts(images: Workshop, image: Path, mode: str, expected: str) -> None:
+def starts(images: Workshop, image: Path, mode: str, *expected: str) -> None:
     keep = images.directory / "kept"
-    words = ("--mode", mode, "--expect", expected, "--timeout", "400", "--keep", str(keep))
+    words = [word for each in expected for word in ("--expect", each)]
+    words += ["--mode", mode, "--timeout", "400", "--keep", str(keep)]
     done = images.imagebuilder("iso", "test", str(image), *words)
     console = (keep / f"{mode}.txt").read_text()
     assert done.returncode == 0, done.stdout + done.stderr + console[-3000:]
@@ -93,5 +94,5 @@ def test_only_what_was_changed_differs(live: Path, custom: Path) -> None:
 def test_secure_boot_accepts_a_changed_cd_and_it_comes_up_with_what_was_changed(
     images: Workshop, custom: Path
 ) -> None:
-    expected = r"Secure boot enabled[\s\S]*PENGUIN INITRD[\s\S]*PENGUIN SYSTEM"
-    starts(images, custom, "sb-cd", expected)
+    expected = ("Secure boot enabled", "PENGUIN INITRD", "PENGUIN SYSTEM")
+    starts(images, custom, "sb-cd", *expected)
