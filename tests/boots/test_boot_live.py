@@ -63,7 +63,7 @@ def custom(images: Workshop, live: Path) -> Path:
 def starts(images: Workshop, image: Path, mode: str, *expected: str) -> None:
     keep = images.directory / "kept"
     words = [word for each in expected for word in ("--expect", each)]
-    words += ["--mode", mode, "--timeout", "400", "--keep", str(keep)]
+    words += ["--mode", mode, "--timeout", "900", "--keep", str(keep)]
     done = images.imagebuilder("iso", "test", str(image), *words)
     console = (keep / f"{mode}.txt").read_text()
     assert done.returncode == 0, done.stdout + done.stderr + console[-3000:]
