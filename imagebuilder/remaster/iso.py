@@ -116,7 +116,11 @@ def copied(
         yield Prepared(
             write=lambda path: _write(path, _packed(job), run),
             needed=needed,
-            remarks=[*_remarks(iso, plan), *_unsigned(files, plan)],
+            remarks=[
+                *_remarks(iso, plan),
+                *_unsigned(files, plan),
+                *inner.hidden(files, plan.squashfs),
+            ],
         )
 
 

@@ -299,3 +299,20 @@ def test_a_kernel_that_is_not_signed_any_more_is_told_of(
     assert "EFI/kernel.efi was signed and is not any more" in capsys.readouterr().out
     assert verbs.main([*words, f"{shim}:/EFI/kernel.efi", "--force", "--timeout", "1"]) == 0
     assert "signed" not in capsys.readouterr().out
+
+
+def test_a_change_that_a_layer_above_hides_is_told_of(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "upper/etc").mkdir(parents=True)
+    (tmp_path / "upper/etc/os-release").write_text("NAME=Upper\n")
+    layer, both = tmp_path / "layer.squashfs", tmp_path / "both.iso"
+    squashfs.pack(tmp_path / "upper", layer, squashfs.USUAL, EPOCH)
+    words = ["iso", "remaster", str(image), "-o", str(both)]
+    assert verbs.main([*words, "--add", f"{layer}:/casper/minimal.standard.squashfs"]) == 0
+    words = ["iso", "remaster", str(both), "-o", str(tmp_path / "new.iso"), "--dry-run"]
+    change = ["--squashfs-replace", ROOT, "etc/os-release", "Old", "New"]
+    assert verbs.main([*words, *change, "--squashfs-delete", ROOT, "usr/bin/tool"]) == 0
+    said = capsys.readouterr().out
+    assert f"etc/os-release in {ROOT} is hidden by casper/minimal.standard.squashfs" in said
+    assert "usr/bin/tool in" not in said
