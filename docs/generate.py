@@ -31,6 +31,7 @@ from imagebuilder.disk import gpt
 from imagebuilder.disk.entry import LISTS, PLUGINS
 from imagebuilder.element import pkgmap
 from imagebuilder.formats.model import Source
+from imagebuilder.lint.model import RULES
 from imagebuilder.plan import make
 from imagebuilder.tools import table as tools
 from imagebuilder.tools.model import DEBIAN, REDHAT, SUSE, UBUNTU
@@ -67,6 +68,7 @@ def pages() -> Mapping[str, str]:
         "element-yaml.md": element_yaml_page(),
         "package-installs.md": package_installs_page(),
         "images.md": images_page(),
+        "lint.md": lint_page(),
         **element_pages.pages(ROOT / "elements"),
     }
 
@@ -78,6 +80,7 @@ def options_page() -> str:
             ", ".join(code(flag) for flag in _flags(option)),
             code(option.metavar),
             code(option.variable),
+            code(option.key),
             option.help,
         )
         for option in options.OPTIONS
@@ -86,7 +89,7 @@ def options_page() -> str:
     return page(
         "Options of a build",
         texts.OPTIONS,
-        table(("option", "argument", "variable", "meaning"), rows),
+        table(("option", "argument", "variable", "key", "meaning"), rows),
         "## Variables that are not options",
         texts.BEYOND_OPTIONS,
         table(("variable", "meaning"), variables),
@@ -228,6 +231,18 @@ def images_page() -> str:
         "Files of images",
         texts.IMAGES,
         table(("key", "values", "option", "meaning"), rows),
+    )
+
+
+def lint_page() -> str:
+    """The rules of both linters."""
+    rules = [(code(name), severity.value, text) for name, (severity, text) in RULES.items()]
+    return page(
+        "Linters",
+        texts.LINT,
+        table(("rule", "severity", "what it finds"), rules),
+        "## dib-lint",
+        texts.DIB_LINT,
     )
 
 

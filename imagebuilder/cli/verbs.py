@@ -14,12 +14,15 @@ VERBS = {
     "build": "build an image from elements, or the images that files describe",
     "plan": "show what a build would do",
     "elements": "list, search and show elements",
+    "element": "make a new element",
+    "lint": "look for mistakes in elements",
     "doctor": "show which host tools are needed and which are missing",
     "cache": "list, measure, check and prune what builds have kept",
     "boot": "start an image in qemu and wait for what it should say",
     "initrd": "look into an initrd and change it, without unpacking it",
     "iso": "look into an installer's ISO image, and copy it with changes",
     "squashfs": "look into a squashfs image, and copy it with changes",
+    "oci": "fill a directory with the files of a container image",
 }
 OR_FILES = """
 
