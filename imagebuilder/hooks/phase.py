@@ -35,7 +35,8 @@ NOT_IN_TARGET = ("TMPDIR", "VIRTUAL_ENV")
 HOME = Path(__file__).parents[2]
 MODULES = (str(HOME), str(HOME / "imagebuilder/lib/python"))
 PACKAGES = ("site-packages", "dist-packages")
-SEES_TARGET_ROOT = ("root", "cleanup")
+SEES_TARGET_ROOT = ("root", "cleanup", "media", "initrd")
+SEES_THE_MEDIUM = ("media", "initrd")
 SEES_KERNEL_FILESYSTEMS = ("extra-data", "post-root", "pre-finalise", "cleanup")
 
 
@@ -280,6 +281,9 @@ def _variables(work: Work) -> dict[str, str]:
     }
     if work.phase.name in SEES_TARGET_ROOT:
         given["TARGET_ROOT"] = str(work.place.tree)
+    if work.phase.name in SEES_THE_MEDIUM:
+        given["TARGET_MEDIA"] = str(work.place.medium / "tree")
+        given["TARGET_INITRD"] = str(work.place.medium / "initrd")
     if work.inside:
         given = {key: value for key, value in given.items() if key not in NOT_IN_TARGET}
         first = f"{library / work.stand_ins}:" if work.stand_ins else ""

@@ -44,8 +44,8 @@ INWARD = (
 )  # fmt: skip
 NUMBERED = re.compile(r"[0-9]")  # a file whose name begins so is meant to be a hook, and not data
 NO_DISK = "no-final-image"  # anywhere in an element's name
+NOT_DISKS = ("tree", "medium")  # the SOURCE of formats that need no disk
 TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")  # of an output
-OF_THE_TREE = "tree"  # the SOURCE of formats that are archives of the tree
 # What bash takes for an exported function; a hook calls it as `... || die 'message'`.
 DIE = """\
 () {  local status=$?;
@@ -120,7 +120,7 @@ def _types(request: Request, elements: tuple[Element, ...]) -> tuple[str, ...]:
     return tuple(
         name
         for name in dict.fromkeys(request.types)
-        if not others or registry.output_format(name).SOURCE.value == OF_THE_TREE
+        if not others or registry.output_format(name).SOURCE.value in NOT_DISKS
     )
 
 

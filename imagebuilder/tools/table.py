@@ -50,6 +50,7 @@ ELEMENTS: Mapping[str, tuple[str, ...]] = {
     "debian-minimal": ("debian",),
     "existing-image": ("existing",),
     "iso": ("iso", "vfat"),
+    "iso-medium": ("iso", "vfat", "squashfs", "initrd"),
     "replace-partition": ("existing",),
     "source-repositories": ("sources",),
     "ubuntu": ("published",),
