@@ -27,9 +27,9 @@ LAYERS: tuple[frozenset[str], ...] = (  # a module may import its own package an
     frozenset({"plan"}),
     frozenset({"sandbox", "cache"}),
     frozenset({"hooks", "filesystems", "boot", "formats", "machine", "publish", "report"})
-    | {"initrd", "iso", "squashfs"},
+    | {"initrd", "iso", "squashfs", "answers", "deb"},
     frozenset({"build", "remaster"}),
-    frozenset({"batch"}),
+    frozenset({"batch", "netboot"}),
     frozenset({"cli"}),
 )
 DECIDING = frozenset({"options", "element", "disk", "plan"}).union(*LAYERS[:2])
