@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from imagebuilder.errors import ConfigError
-from imagebuilder.tool import DEBIAN, REDHAT, SUSE, UBUNTU, Tool, for_tests, library, named, shared
+from imagebuilder.tool import (
+    DEBIAN,
+    REDHAT,
+    SUSE,
+    UBUNTU,
+    Tool,
+    for_networks,
+    for_tests,
+    library,
+    named,
+    shared,
+)
 
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "debian": (DEBIAN,),
@@ -31,6 +42,7 @@ JOBS: Mapping[str, tuple[str, ...]] = {
     "initrd": ("shell", "initrd"),
     "iso": ("shell", "iso", "initrd"),
     "squashfs": ("shell", "squashfs"),
+    "netboot": ("shell", "netboot", "initrd"),
     "test": (
         *("shell", "tar", "download", "debian", "ext4", "vfat", "xfs", "btrfs", "thin-pool"),
         *("qcow2", "boot", "uefi", "seed", "initrd", "iso", "squashfs", "test"),
@@ -258,6 +270,40 @@ TOOLS = (
         features=("squashfs",),
         purpose="writes squashfs images",
         packages=named("squashfs-tools-ng"),
+    ),
+    for_networks(
+        "pxelinux.0",
+        {DEBIAN: "pxelinux", REDHAT: "syslinux-tftpboot"},
+        ("/usr/lib/PXELINUX/pxelinux.0", "/tftpboot/pxelinux.0"),
+    ),
+    for_networks(
+        "ldlinux.c32",
+        {DEBIAN: "syslinux-common", REDHAT: "syslinux-tftpboot"},
+        ("/usr/lib/syslinux/modules/bios/ldlinux.c32", "/tftpboot/ldlinux.c32"),
+    ),
+    for_networks(
+        "shimx64.efi.signed",
+        {DEBIAN: "shim-signed"},
+        ("/usr/lib/shim/shimx64.efi.signed", "/usr/lib/shim/shimx64.efi.signed.latest"),
+    ),
+    for_networks(
+        "grubnetx64.efi",
+        {DEBIAN: "grub-efi-amd64-signed"},
+        (
+            "/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed",
+            "/usr/lib/grub/x86_64-efi/monolithic/grubnetx64.efi",
+        ),
+    ),
+    for_networks(
+        "undionly.kpxe",
+        {DEBIAN: "ipxe", REDHAT: "ipxe-bootimgs-x86"},
+        ("/usr/lib/ipxe/undionly.kpxe", "/usr/share/ipxe/undionly.kpxe"),
+    ),
+    Tool(
+        name="dnsmasq",
+        features=("netboot", "test"),
+        purpose="serves sets for networks",
+        packages=named("dnsmasq-base", "dnsmasq"),
     ),
     for_tests("mksquashfs", "squashfs images", named("squashfs-tools"), version=("-version",)),
     for_tests("grub-mkrescue", "ISO images", named("grub-common", "grub2-tools-extra", "grub2")),

@@ -14,8 +14,8 @@ from imagebuilder.process import Runner
 
 NAME = "ks.cfg"
 SECTIONS = (
-    "%pre", "%pre-install", "%post", "%packages", "%onerror", "%traceback", "%addon", "%certificate",
-    "%anaconda",
+    "%pre", "%pre-install", "%post", "%packages", "%onerror", "%traceback", "%addon",
+    "%certificate", "%anaconda",
 )  # fmt: skip
 END = "%end"
 INCLUDES = ("%include", "%ksappend")

@@ -1,0 +1,80 @@
+"""Kernels and initrds of what there is: ISO images, ramdisks that were built, plain files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from imagebuilder import magic
+from imagebuilder.errors import ConfigError
+from imagebuilder.iso import roles, tree
+from imagebuilder.iso.probe import probe
+from imagebuilder.netboot.model import Content, Source
+
+SUFFIXES = ((".kernel", ".initramfs"), (".vmlinuz", ".initrd"))
+LARGEST_KERNEL = 2**28
+PE, SETUP = b"MZ", b"HdrS"  # an EFI program; Linux' own header for x86
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What is started, and the ISO image that is served besides."""
+
+    kernel: Content
+    initrds: tuple[Content, ...]
+    iso: Path | None = None
+
+
+def find(source: Source) -> Parts:
+    """Kernel and initrds of a source; raise ConfigError for what is missing or of another kind."""
+    if source.iso is not None:
+        return _of_iso(source, source.iso)
+    if source.ramdisk is not None:
+        return _of_files(*_of_ramdisk(source.ramdisk, source.where), source.where)
+    assert source.kernel is not None
+    return _of_files(source.kernel, source.initrds, source.where)
+
+
+def _of_iso(source: Source, path: Path) -> Parts:
+    files = tree.load(probe(path))
+    found = [entry for entry in roles.entries(files) if entry.kernel in files]
+    fitting = [entry for entry in found if fnmatch(entry.title, source.menu or "*")]
+    if not fitting:
+        titles = ", ".join(dict.fromkeys(repr(entry.title) for entry in found))
+        what = f"no menu entry fits {source.menu!r}" if found else "no menu names a kernel"
+        hint = f"there are: {titles}" if found else "name kernel and initrd"
+        raise ConfigError(what, where=str(path), hint=hint)
+    entry = fitting[0]
+    if missing := [name for name in entry.initrds if name not in files]:
+        raise ConfigError(f"{missing[0]} is not in it", where=str(path))
+    return Parts(
+        kernel=_checked(files.read(entry.kernel), f"{path}: {entry.kernel}"),
+        initrds=tuple(files.read(name) for name in entry.initrds),
+        iso=path if source.whole else None,
+    )
+
+
+def _of_ramdisk(name: Path, where: str) -> tuple[Path, tuple[Path, ...]]:
+    for kernel, initrd in SUFFIXES:
+        pair = Path(f"{name}{kernel}"), Path(f"{name}{initrd}")
+        if all(path.exists() for path in pair):
+            return pair[0], (pair[1],)
+    tried = " nor ".join(f"{name}{kernel} and {name}{initrd}" for kernel, initrd in SUFFIXES)
+    raise ConfigError(f"there are neither {tried}", where=where)
+
+
+def _of_files(kernel: Path, initrds: tuple[Path, ...], where: str) -> Parts:
+    for path in (kernel, *initrds):
+        if not path.is_file():
+            raise ConfigError(f"no such file: {path}", where=where)
+    with kernel.open("rb") as file:
+        _checked(file.read(magic.HEAD), str(kernel))
+    return Parts(kernel=kernel, initrds=initrds)
+
+
+def _checked(head: bytes, where: str) -> bytes:
+    """The same, if it can be a kernel."""
+    if head.startswith(PE) or head[0x202:0x206] == SETUP:
+        return head
+    raise ConfigError(f"is no kernel (looks like {magic.describe(head)})", where=where)
