@@ -20,6 +20,7 @@ VERBS = {
     "initrd": "look into an initrd and change it, without unpacking it",
     "iso": "look into an installer's ISO image, and copy it with changes",
     "squashfs": "look into a squashfs image, and copy it with changes",
+    "deb": "take Debian packages apart, change them, and add them to pools",
     "netboot": "make sets of files that machines start from by network, and serve them",
     "answers": "check unattended answers, and put them where installers look",
 }

@@ -43,8 +43,7 @@ hosts:
   - name: web
     mac: {mac}
     entry: installer
-    files: [added:/opt/added]
-    answers: preseed.cfg
+    files: [added:/opt/added, preseed.cfg:/]
 """
 ANSWERS = """\
 d-i preseed/early_command string (cat /opt/added; echo "STARTED WITH $(cat /proc/cmdline)"; \\
@@ -84,7 +83,7 @@ def served(packages: Packages, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def said(tftp: Path, boot_file: str, device: str, *words: str) -> str:
     """What a machine that starts by network writes to its serial port until it is off."""
     return subprocess.run(
-        [QEMU, "-nodefaults", "-m", "768", "-display", "none", "-vga", "std", "-serial", "stdio",
+        [QEMU, "-nodefaults", "-m", "1024", "-display", "none", "-vga", "std", "-serial", "stdio",
          "-no-reboot", "-netdev", f"user,id=net,tftp={tftp},bootfile={boot_file}",
          "-device", f"{device},netdev=net,mac={MAC},bootindex=1", *words],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=400,

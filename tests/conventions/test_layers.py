@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (  # a module may import its own package an
     frozenset({"process", "codec"}),
     frozenset({"options", "element", "disk"}),
     frozenset({"plan"}),
-    frozenset({"sandbox", "cache"}),
+    frozenset({"sandbox", "cache", "signing"}),
     frozenset({"hooks", "filesystems", "boot", "formats", "machine", "publish", "report"})
     | {"initrd", "iso", "squashfs", "answers", "deb"},
     frozenset({"build", "remaster"}),
