@@ -20,6 +20,7 @@ FORMS: Mapping[str, str] = {"": "", ".gz": "gzip", ".xz": "xz"}
 SUMS: Mapping[str, str] = {"MD5Sum": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512"}
 OWN_SUMS: Mapping[str, str] = {"MD5sum": "md5", "SHA1": "sha1", "SHA256": "sha256"}
 BY_HASH = ("MD5Sum", "SHA1", "SHA256", "SHA512")
+STRONG = "SHA256"
 ALL = "all"
 
 
@@ -102,7 +103,7 @@ def renewed(
     plain = {index.stem: index.text for index in indices}
     text = tree.read(f"{home}/Release").decode(errors="surrogateescape")
     old = control.parse(text, f"{home}/Release")
-    release = _release(old, {**plain, **lists}, epoch)
+    release = _release(old, lists, plain, epoch)
     files = {f"{home}/{name}": content for name, content in lists.items()}
     files[f"{home}/Release"] = str(release).encode(errors="surrogateescape")
     if old.value("Acquire-By-Hash") == "yes":
@@ -123,25 +124,27 @@ def _packed(content: bytes, form: str) -> bytes:
     return table.BY_NAME[FORMS[form]].pack(content, b"") if form else content
 
 
-def _release(old: Paragraph, lists: Mapping[str, bytes], epoch: int) -> Paragraph:
+def _release(
+    old: Paragraph, lists: Mapping[str, bytes], plain: Mapping[str, bytes], epoch: int
+) -> Paragraph:
+    """With the checksums of the lists, and of plain ones that are named without being there."""
     date = datetime.fromtimestamp(epoch, UTC)
     new = {"Date": f"{date:%a, %d %b %Y %H:%M:%S} UTC"}
-    for field, kind in SUMS.items():
-        if rows := old.value(field):
-            new[field] = _sums(rows, lists, kind)
+    there = {name.lower() for name, _ in old.fields}
+    for field in [name for name in SUMS if name.lower() in there] or [STRONG]:
+        new[field] = _sums(old.value(field), lists, plain, SUMS[field])
     return old.changed(new)
 
 
-def _sums(rows: str, lists: Mapping[str, bytes], kind: str) -> str:
+def _sums(rows: str, lists: Mapping[str, bytes], plain: Mapping[str, bytes], kind: str) -> str:
     """The rows of one kind of checksum, with those of the lists renewed."""
-    known = {
-        line.split()[2]: line.split()[:2] for line in rows.splitlines() if len(line.split()) == 3
-    }
-    listed = [name for name in lists if name in known or not name.endswith("Packages")]
-    for name in listed:
-        digest = hashlib.new(kind, lists[name], usedforsecurity=False).hexdigest()
-        known[name] = [digest, str(len(lists[name]))]
-    return "".join(f"\n {row[0]} {row[1]:>8} {name}" for name, row in known.items())
+    fields = [line.split() for line in rows.splitlines()]
+    known = {row[2]: (row[0], row[1]) for row in fields if len(row) == 3}
+    contents = {**{name: text for name, text in plain.items() if name in known}, **lists}
+    for name, content in contents.items():
+        digest = hashlib.new(kind, content, usedforsecurity=False).hexdigest()
+        known[name] = (digest, str(len(content)))
+    return "".join(f"\n {digest} {size:>8} {name}" for name, (digest, size) in known.items())
 
 
 def _by_hash(home: str, lists: Mapping[str, bytes], paths: set[str]) -> Iterator[tuple[str, bytes]]:
