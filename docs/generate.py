@@ -24,7 +24,7 @@ import element_pages
 import texts
 from markdown import code, page, table
 
-from imagebuilder import options, registry, tools
+from imagebuilder import options, registry
 from imagebuilder.batch.load import KEYS, SCHEMA
 from imagebuilder.cli import images, verbs
 from imagebuilder.disk import gpt
@@ -32,7 +32,8 @@ from imagebuilder.disk.entry import LISTS, PLUGINS
 from imagebuilder.element import pkgmap
 from imagebuilder.formats.model import Source
 from imagebuilder.plan import make
-from imagebuilder.tool import DEBIAN, REDHAT, SUSE, UBUNTU
+from imagebuilder.tools import table as tools
+from imagebuilder.tools.model import DEBIAN, REDHAT, SUSE, UBUNTU
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"

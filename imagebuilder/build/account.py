@@ -13,6 +13,7 @@ from imagebuilder import __version__
 from imagebuilder.disk.model import Layout
 from imagebuilder.errors import BuildError, Interrupted
 from imagebuilder.events import Event, Listener
+from imagebuilder.formats.memory import Memory
 from imagebuilder.formats.model import Artefact
 from imagebuilder.plan.model import Draft
 from imagebuilder.report import describe, packages, sizes
@@ -35,7 +36,13 @@ class Account:
     tree: sizes.Branch | None = None
     layout: tuple[str, ...] = ()
     artefacts: tuple[Artefact, ...] = ()
+    memory: Memory = field(default_factory=Memory)  # of this build's outputs, and of earlier ones
     unchanged: bool = False  # the outputs are those of an earlier build, and so is its report
+
+    @property
+    def artefacts_made(self) -> tuple[Artefact, ...]:
+        """Those that are not an earlier build's."""
+        return () if self.unchanged else self.artefacts
 
     def listen(self, event: Event) -> None:
         """Take note, and pass on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imagebuilder import registry, tools
+from imagebuilder import registry
 from imagebuilder.build import attach
 from imagebuilder.disk.model import Kind
 from imagebuilder.errors import ConfigError, ToolMissingError
@@ -13,7 +13,8 @@ from imagebuilder.formats.model import Output, Source
 from imagebuilder.options import Request, cache_directory
 from imagebuilder.plan.model import Draft
 from imagebuilder.process import find
-from imagebuilder.tool import DEBIAN
+from imagebuilder.tools import table as tools
+from imagebuilder.tools.model import DEBIAN
 
 FEATURES = {"ext2": "ext4", "ext3": "ext4", "tgz": "tar"}  # where a tool's row has another name
 

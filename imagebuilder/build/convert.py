@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from imagebuilder import registry
 from imagebuilder.build import check
 from imagebuilder.build.pour import Pouring, first_device, stage
 from imagebuilder.disk.image import Image
+from imagebuilder.formats.memory import Memory
 from imagebuilder.formats.model import Artefact, Output, Source
 
 # The images of all devices, to be read in the context; in one file each, if that is true.
@@ -16,9 +18,10 @@ Disks = Callable[[bool], AbstractContextManager[Mapping[str, Image]]]
 MOVED = "raw"  # takes the poured image itself, so it has to come last
 
 
-def outputs(pouring: Pouring, write_disks: Disks) -> tuple[Artefact, ...]:
+def outputs(pouring: Pouring, write_disks: Disks, memory: Memory) -> tuple[Artefact, ...]:
     """Write everything that was asked for; the artefacts in the order that was asked for."""
-    wanted = check.outputs(pouring.plan.draft, pouring.plan.epoch)
+    asked = check.outputs(pouring.plan.draft, pouring.plan.epoch)
+    wanted = [replace(output, memory=memory) for output in asked]
     made = {o.format: _pack(pouring, o) for o in wanted if _source(o) is Source.TREE}
     disks = sorted((o for o in wanted if _source(o) is not Source.TREE), key=_turn)
     if disks:

@@ -10,6 +10,7 @@ from imagebuilder.build import check
 from imagebuilder.cache.outputs import File, OutputStore, is_equal, is_same
 from imagebuilder.events import Listener, Said
 from imagebuilder.formats import place, sparse
+from imagebuilder.formats.memory import Memory
 from imagebuilder.formats.model import Artefact, Output
 from imagebuilder.options import Request, cache_directory
 from imagebuilder.plan import digest
@@ -17,6 +18,7 @@ from imagebuilder.plan.model import Plan
 
 OUTPUTS = "outputs"
 MOST_BESIDE = 8 << 20  # bytes
+MOST_EARLIER = 2  # outputs that are looked at for what was compressed before
 
 
 def store_of(request: Request) -> OutputStore:
@@ -61,8 +63,19 @@ def find(plan: Plan, key: str, listen: Listener) -> tuple[Artefact, ...]:
     return tuple(_artefact(output) for output in wanted)
 
 
-def keep(plan: Plan, key: str, artefacts: Sequence[Artefact]) -> None:
-    """Remember outputs that were just made; they cannot be if there is much beside them."""
+def memory(request: Request) -> Memory:
+    """What outputs can be made from faster: earlier ones."""
+    return Memory(() if request.no_cache else store_of(request).indexed(MOST_EARLIER))
+
+
+def keep(plan: Plan, key: str, artefacts: Sequence[Artefact], memory: Memory) -> None:
+    """Remember outputs that were just made; they cannot be if there is much beside them.
+
+    Without a key they are remembered for their parts alone, until there are others of that name.
+    """
+    if not artefacts:
+        return
+    key = key or digest.identify("", {"outputs of": str(Path(plan.request.output_name).resolve())})
     directory = _beside(plan.request)
     beside = {
         str(path.relative_to(directory)): path.read_bytes()
@@ -70,7 +83,8 @@ def keep(plan: Plan, key: str, artefacts: Sequence[Artefact]) -> None:
         if path.is_file()
     }
     if sum(map(len, beside.values())) <= MOST_BESIDE:
-        store_of(plan.request).keep(key, [artefact.path for artefact in artefacts], beside)
+        paths = [artefact.path for artefact in artefacts]
+        store_of(plan.request).keep(key, paths, beside, memory.made)
 
 
 def _is_in_place(file: File, output: Output) -> bool:

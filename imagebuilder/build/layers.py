@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 
@@ -79,6 +79,7 @@ class Tree:
     id: str = digest.FORMAT
     next: int = 0
     sure: bool = True
+    held: dict[str, Layer] = field(default_factory=dict)  # layers from the store that are in use
 
     @property
     def store(self) -> Store:
@@ -149,7 +150,7 @@ def _make_root(tree: Tree) -> None:
     with ExitStack() as claim:
         if tree.sure:
             _claim(tree, step, claim)
-            if tree.again and (layers := tree.store.chain(step.id)):
+            if tree.again and (layers := tree.store.chain(step.id, tree.held)):
                 _adopt(tree, 0, step.id, layers)
                 return
         making.run(PHASES[0], making.listen)
@@ -178,7 +179,7 @@ def _resume(tree: Tree) -> bool:
     ahead = list(takewhile(tree.trusts, tree.steps[tree.next : tree.again]))
     ids = _ids(tree, ahead)
     for position in range(len(ids) - 1, -1, -1):
-        layers = tree.store.chain(ids[position])
+        layers = tree.store.chain(ids[position], tree.held)
         if any(layer.stamp == base.stamp for layer in layers):
             _adopt(tree, tree.next + position, ids[position], layers)
             return True
@@ -245,7 +246,7 @@ def _is_there(tree: Tree, planned: StepId) -> bool:
     base = tree.keeper.above
     if base is None or [step.name for step in tree.steps].index(planned.phase) >= tree.again:
         return False
-    layers = tree.store.chain(planned.id)
+    layers = tree.store.chain(planned.id, tree.held)
     if not layers or layers[-1].below != base.stamp:
         return False
     _use(tree, layers)
@@ -256,6 +257,7 @@ def _use(tree: Tree, layers: tuple[Layer, ...]) -> None:
     tree.making.lasting.enter_context(tree.store.hold([layer.key for layer in layers]))
     for layer in layers:
         tree.store.used(layer.key)
+        tree.held[layer.key] = layer
     tree.keeper.parent = layers[-1]
 
 

@@ -66,6 +66,11 @@ class Pile:
         self._mount()
         return frozen
 
+    def clamp_times(self, epoch: int) -> None:
+        """Clamp the times of the tree to `epoch`, those of layers having been clamped before."""
+        on_top = not self.flat and kernel.mounts_below(self.tree) == (self.tree,)
+        finish.clamp_times(self.tree, epoch, like=self.upper if on_top else None)
+
     def _drop(self) -> None:
         kernel.unmount(self.tree)
         shutil.rmtree(self.upper, ignore_errors=True)

@@ -66,27 +66,22 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             key = finished.identify(plan, tree.id if tree.sure else "", tree.digests)
             artefacts = finished.find(plan, key, listen)
         kept.unchanged = bool(artefacts)
-        artefacts = kept.artefacts = artefacts or _finish(tree.making, kept)
+        artefacts = kept.artefacts = artefacts or _finish(tree, kept)
     if not request.no_cache:
         since.remember(plan, tree.digests)
-        _keep(plan, key, () if kept.unchanged else artefacts)
+        finished.keep(plan, key, kept.artefacts_made, kept.memory)
     _prune(plan)
     return artefacts
 
 
-def _finish(making: layers.Making, kept: account.Account) -> tuple[Artefact, ...]:
+def _finish(tree: layers.Tree, kept: account.Account) -> tuple[Artefact, ...]:
     """Make the outputs from the tree that the layers have left."""
-    place = making.place
+    making, place = tree.making, tree.making.place
     pouring = Pouring(plan=making.plan, place=place, run=run, listen=kept.listen, lay=kept.lay)
-    write_disks = _finish_tree(pouring, making)
+    write_disks = _finish_tree(pouring, tree)
     kept.look_at(place.tree)
-    return convert.outputs(pouring, write_disks)
-
-
-def _keep(plan: Plan, key: str, made: tuple[Artefact, ...]) -> None:
-    """Leave in the cache what the next build can use."""
-    if key and made:
-        finished.keep(plan, key, made)
+    kept.memory = finished.memory(making.plan.request)
+    return convert.outputs(pouring, write_disks, kept.memory)
 
 
 def _prune(plan: Plan) -> None:
@@ -111,7 +106,7 @@ def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> l
     return layers.Making(plan=plan, place=place, listen=listen, run=run_one, lasting=lasting)
 
 
-def _finish_tree(pouring: Pouring, making: layers.Making) -> convert.Disks:
+def _finish_tree(pouring: Pouring, tree: layers.Tree) -> convert.Disks:
     """Do what comes after the layers: boot loader, cleanup.d, tidying up; what writes the disks.
 
     If hooks want to see the disk, more phases are left; from block-device on they see it.
@@ -119,14 +114,14 @@ def _finish_tree(pouring: Pouring, making: layers.Making) -> convert.Disks:
     plan, place, listen = pouring.plan, pouring.place, pouring.listen
     disk = None
     if plan.draft.attached:
-        disk = _on_the_disk(pouring, making)
+        disk = _on_the_disk(pouring, tree.making)
     blocks = _install_boot_loader(plan, place, listen)
     run_phase(_work(plan, place, PHASES[-1], listen, disk))
     with stage(listen, "tidy"):
         detach_below(place.tree, keep=disk.points if disk else ())
         finish.return_resolver(place.tree)
         finish.tidy(place.tree)
-        finish.clamp_times(place.tree, plan.epoch)
+        tree.pile.clamp_times(plan.epoch)
     if disk:
         attached = disk
         return lambda _: attached.detached(blocks)

@@ -2,6 +2,7 @@
 
     <key>.json   the files with what they looked like, and small files beside them as they are
     <key>.<n>    another name (hard link) of the n-th file, where the filesystem allows it
+    <key>.<n>.index   what the format wants to know of that file when it makes another one
 
 A file is the one that was made if nothing about its inode has changed. After a change that may be
 one of names only, its content tells. Whatever is not as it was counts as absent.
@@ -17,12 +18,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from imagebuilder.cache.entry import decode, encode
 from imagebuilder.cache.model import DamagedError, Limits, checked_key, is_key
 from imagebuilder.sizes import Size
 
 CHUNK = 1 << 22
+NOTHING: Mapping[Path, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,27 +54,47 @@ class OutputStore:
 
     root: Path
 
-    def keep(self, key: str, paths: Sequence[Path], beside: Mapping[str, bytes]) -> None:
-        """Write down what was made, and hold on to it."""
+    def keep(
+        self,
+        key: str,
+        paths: Sequence[Path],
+        beside: Mapping[str, bytes],
+        indices: Mapping[Path, bytes] = NOTHING,
+    ) -> None:
+        """Write down what was made, and hold on to it; `indices` are of some of the paths."""
         with suppress(OSError):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             files = []
             for number, path in enumerate(paths):
                 self._link(path, self.link(key, number))
                 files.append(_described(path))
+                if path in indices:
+                    self._put(self._index(key, number), indices[path])
             self._write(key, Outputs(files=tuple(files), beside=beside))
 
-    def find(self, key: str) -> Outputs | None:
-        """What is known of the outputs with this id."""
+    def find(self, key: str, *, use: bool = True) -> Outputs | None:
+        """What is known of the outputs with this id; with `use` that counts as a use of them."""
         try:
             fields = decode(self._meta(key).read_bytes())
-            os.utime(self._meta(key))
+            if use:
+                os.utime(self._meta(key))
             return Outputs(
                 files=tuple(File(**file) for file in fields["files"]),
                 beside={path: base64.b64decode(text) for path, text in fields["beside"].items()},
             )
         except (OSError, DamagedError, KeyError, TypeError, ValueError):
             return None
+
+    def indexed(self, most: int) -> tuple[tuple[Path, Path], ...]:
+        """Files that are as they were when they were made, and their indices; the newest last."""
+        found: list[tuple[Path, Path]] = []
+        for key in reversed(self.entries()):
+            outputs = self.find(key, use=False)
+            for number, file in enumerate(outputs.files if outputs else ()):
+                link, index = self.link(key, number), self._index(key, number)
+                if len(found) < most and index.exists() and is_equal(file, link):
+                    found.insert(0, (link, index))
+        return tuple(found)
 
     def link(self, key: str, number: int) -> Path:
         """The store's own name of a file, which need not be there."""
@@ -122,12 +145,18 @@ class OutputStore:
             "files": [asdict(file) for file in outputs.files],
             "beside": {p: base64.b64encode(data).decode() for p, data in outputs.beside.items()},
         }
-        temporary = self._meta(key).with_name(f".{secrets.token_hex(8)}")
+        self._put(self._meta(key), encode(fields))
+
+    def _put(self, path: Path, content: bytes) -> None:
+        temporary = path.with_name(f".{secrets.token_hex(8)}")
         try:
-            temporary.write_bytes(encode(fields))
-            temporary.replace(self._meta(key))
+            temporary.write_bytes(content)
+            temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _index(self, key: str, number: int) -> Path:
+        return self.root / f"{checked_key(key)}.{number}.index"
 
     def _meta(self, key: str) -> Path:
         return self.root / f"{checked_key(key)}.json"

@@ -17,10 +17,11 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from imagebuilder.cache import entry, lock
 from imagebuilder.cache.model import (
@@ -43,6 +44,7 @@ ENTRY, LOCK = "entry", "lock"  # in a draft
 OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 SHORT = 12  # digits of a key that are shown
+NOTHING: Mapping[str, Layer] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,14 @@ class Store:
             pass
         return None
 
-    def chain(self, key: str) -> tuple[Layer, ...]:
-        """The layer and all below it, the lowest first; empty if one of them is no hit."""
+    def chain(self, key: str, held: Mapping[str, Layer] = NOTHING) -> tuple[Layer, ...]:
+        """The layer and all below it, the lowest first; empty if one of them is no hit.
+
+        Those in `held`, by key, were found before and held since; they are not looked at again.
+        """
         layers: list[Layer] = []
         while key:
-            layer = self.find(key)
+            layer = held.get(key) or self.find(key)
             if layer is None or any(key == other.key for other in layers):
                 return ()
             layers.append(layer)

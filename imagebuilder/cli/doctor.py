@@ -22,13 +22,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imagebuilder import process, tools
+from imagebuilder import process
 from imagebuilder.errors import BuildError, CommandError, ToolMissingError
 from imagebuilder.machine import boot
 from imagebuilder.machine.model import ARCHITECTURES
 from imagebuilder.process import Command, Result, Runner
 from imagebuilder.sizes import Size
-from imagebuilder.tool import DEBIAN, Tool
+from imagebuilder.tools import table as tools
+from imagebuilder.tools.model import DEBIAN, Tool
 
 MISSING = "missing"
 PIP = "pip:"  # marks a package that pip has to bring, for a Python of the user's own

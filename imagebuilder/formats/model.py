@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from imagebuilder.formats.memory import Memory
+
 
 class Source(Enum):
     """What a format is made from."""
@@ -36,6 +38,7 @@ class Output:
     checksums: tuple[str, ...] = ()  # of "md5", "sha256"
     overwrite: bool = False  # do not keep an older file of this name
     epoch: int = 0  # SOURCE_DATE_EPOCH: nothing in the file is younger
+    memory: Memory = field(default_factory=Memory)  # earlier outputs, for formats that use it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

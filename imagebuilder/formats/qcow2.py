@@ -32,7 +32,8 @@ def write(source: Image, output: Output, run: Runner) -> Artefact:
 
 def _fill(source: Image, target: Path, output: Output, run: Runner) -> None:
     if output.compress and not output.options and zstd.available():
-        qcow2_writer.write(source, target)
+        memory = output.memory
+        memory.made[output.path] = qcow2_writer.write(source, target, memory=memory)
     else:
         run(convert(whole(source), target, output))
 

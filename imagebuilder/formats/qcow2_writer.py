@@ -12,6 +12,7 @@ before them.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 import sys
@@ -30,6 +31,7 @@ from typing import BinaryIO
 from imagebuilder.disk.image import Image
 from imagebuilder.formats import zstd
 from imagebuilder.formats.assembled import Disk, opened
+from imagebuilder.formats.memory import Memory, Place, Recollection, encode, recalled
 from imagebuilder.sizes import Size
 
 LEVEL = 2
@@ -42,6 +44,7 @@ COPIED, COMPRESSED = 1 << 63, 1 << 62
 SECTORS_SHIFT = 62 - (CLUSTER_BITS - 8)  # where the number of further sectors begins
 ZEROS = bytes(CLUSTER)
 Cluster = c_char * CLUSTER
+FORGETFUL = Memory()
 
 # With 8 workers at most 16 MiB wait to be written, and as much again if nothing shrinks.
 RUN = 16  # most clusters that a thread takes at a time
@@ -60,8 +63,8 @@ class _Run:
     """Some clusters of the disk: those that shrank, in a row, and those that did not."""
 
     buffer: zstd.Buffer
-    packed: tuple[tuple[int, int], ...]  # (number of the cluster, bytes)
-    plain: tuple[tuple[int, bytes], ...]
+    packed: tuple[tuple[int, int, bytes], ...]  # (number of the cluster, bytes, digest)
+    plain: tuple[tuple[int, bytes, bytes], ...]  # (number, content, digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,7 @@ class _Threads:
     """What the threads share: the disk, and for each a context and room for a run of clusters."""
 
     disk: Disk
+    known: Recollection
     idle: SimpleQueue[tuple[zstd.Compressor, zstd.Buffer]]
 
 
@@ -78,6 +82,7 @@ class Map:
 
     level2: dict[int, array[int]] = field(default_factory=dict)
     uses: array[int] = field(default_factory=lambda: array("H", (1,)))  # the header's cluster
+    contents: dict[bytes, Place] = field(default_factory=dict)  # where a digest's content is
 
     def add_packed(self, cluster: int, start: int, length: int) -> None:
         """Have compressed bytes at `start` for a cluster of the disk."""
@@ -159,15 +164,20 @@ class Tables:
         yield _padded(_big_endian(array("Q", (place * CLUSTER for place in places))))
 
 
-def write(source: Image, target: Path, workers: int = 0) -> None:
+def write(source: Image, target: Path, workers: int = 0, memory: Memory = FORGETFUL) -> bytes:
     """Write the disk `source` into the file `target`; `workers` 0 means all cores.
 
-    Raise OSError where a file cannot be read or written.
+    Return an index for a later `memory`. Raise OSError where a file cannot be read or written.
     """
     workers = min(workers or len(os.sched_getaffinity(0)), MOST_WORKERS)
-    with opened(source) as disk, target.open("wb") as file:
+    compressor = f"zstd {zstd.version()} level {LEVEL}"
+    with (
+        opened(source) as disk,
+        recalled(memory, compressor) as known,
+        target.open("wb") as file,
+    ):
         file.seek(CLUSTER)
-        with closing(_runs(disk, workers)) as runs:
+        with closing(_runs(disk, known, workers)) as runs:
             placed = _write_data(runs, file)
         start = _clusters(file.tell())
         tables = Tables(size=Size(disk.size).up_to(SECTOR), start=start, map=placed)
@@ -175,6 +185,7 @@ def write(source: Image, target: Path, workers: int = 0) -> None:
         file.writelines(tables.content())
         file.seek(0)
         file.write(tables.header())
+    return encode(compressor, placed.contents.items())
 
 
 def refcounts(before: int) -> tuple[int, int]:
@@ -189,13 +200,14 @@ def refcounts(before: int) -> tuple[int, int]:
 
 def _write_data(runs: Iterable[_Run], file: BinaryIO) -> Map:
     placed = Map()
-    held: list[tuple[int, bytes]] = []
+    held: list[tuple[int, bytes, bytes]] = []
     for run in runs:
-        start = file.tell()
-        for cluster, length in run.packed:
+        begun = start = file.tell()
+        for cluster, length, digest in run.packed:
             placed.add_packed(cluster, start, length)
+            placed.contents[digest] = (start, length)
             start += length
-        file.write(memoryview(run.buffer)[: start - file.tell()])
+        file.write(memoryview(run.buffer)[: start - begun])
         held += run.plain
         if len(held) >= HELD:
             _write_plain(held, placed, file)
@@ -204,19 +216,20 @@ def _write_data(runs: Iterable[_Run], file: BinaryIO) -> Map:
     return placed
 
 
-def _write_plain(clusters: Iterable[tuple[int, bytes]], placed: Map, file: BinaryIO) -> None:
-    for cluster, content in clusters:
+def _write_plain(clusters: Iterable[tuple[int, bytes, bytes]], placed: Map, file: BinaryIO) -> None:
+    for cluster, content, digest in clusters:
         start = file.seek(_clusters(file.tell()) * CLUSTER)
         placed.add_plain(cluster, start)
+        placed.contents[digest] = (start, CLUSTER)
         file.write(content)
 
 
-def _runs(disk: Disk, workers: int) -> Generator[_Run, None, None]:
+def _runs(disk: Disk, known: Recollection, workers: int) -> Generator[_Run, None, None]:
     """The disk's clusters in order, compressed by threads that are a little ahead."""
     length = RUN * CLUSTER + zstd.bound(CLUSTER)
     free = [create_string_buffer(length) for _ in range(2 * workers)]
     waiting: deque[Future[_Run]] = deque()
-    with _threads(disk, workers) as shared, ThreadPoolExecutor(workers) as pool:
+    with _threads(disk, known, workers) as shared, ThreadPoolExecutor(workers) as pool:
         for numbers in _with_data(disk):
             if not free:
                 run = waiting.popleft().result()
@@ -227,13 +240,13 @@ def _runs(disk: Disk, workers: int) -> Generator[_Run, None, None]:
 
 
 @contextmanager
-def _threads(disk: Disk, workers: int) -> Generator[_Threads, None, None]:
+def _threads(disk: Disk, known: Recollection, workers: int) -> Generator[_Threads, None, None]:
     idle: SimpleQueue[tuple[zstd.Compressor, zstd.Buffer]] = SimpleQueue()
     with ExitStack() as stack:
         for _ in range(workers):
             context = stack.enter_context(zstd.compressor(LEVEL))
             idle.put((context, create_string_buffer(RUN * CLUSTER)))
-        yield _Threads(disk=disk, idle=idle)
+        yield _Threads(disk=disk, known=known, idle=idle)
 
 
 def _with_data(disk: Disk) -> Iterator[tuple[int, ...]]:
@@ -257,13 +270,15 @@ def _compressed(shared: _Threads, numbers: Sequence[int], buffer: zstd.Buffer) -
     context, content = shared.idle.get()
     try:
         packed, plain, end = [], [], 0
+        room = memoryview(buffer).cast("B")
         for number, cluster in _read(shared.disk, numbers, content):
-            length = context.compress(cluster, buffer, end)
+            digest = hashlib.sha256(cluster).digest()
+            length = shared.known.find(digest, room[end:]) or context.compress(cluster, buffer, end)
             if length < CLUSTER:
-                packed.append((number, length))
+                packed.append((number, length, digest))
                 end += length
             else:
-                plain.append((number, bytes(cluster)))
+                plain.append((number, bytes(cluster), digest))
         return _Run(buffer=buffer, packed=tuple(packed), plain=tuple(plain))
     finally:
         shared.idle.put((context, content))

@@ -49,6 +49,11 @@ def available() -> bool:
     return True
 
 
+def version() -> str:
+    """The library's version; raise ToolMissingError without the library."""
+    return str(_library().ZSTD_versionNumber())
+
+
 @contextmanager
 def compressor(level: int) -> Generator[Compressor, None, None]:
     """A context for frames of that level; raise ToolMissingError without the library."""
@@ -82,6 +87,7 @@ def _library() -> ctypes.CDLL:
         "ZSTD_freeCCtx": (size, (pointer,)),
         "ZSTD_compressCCtx": (size, (pointer, pointer, size, pointer, size, number)),
         "ZSTD_compressBound": (size, (size,)),
+        "ZSTD_versionNumber": (flag, ()),
         "ZSTD_isError": (flag, (size,)),
         "ZSTD_getErrorName": (ctypes.c_char_p, (size,)),
     }

@@ -13,6 +13,7 @@ from imagebuilder.netboot.model import NEVER, Host, Menu, Start, dashed, hexadec
 
 DIRECTORY = "grub"
 DEFAULT = f"{DIRECTORY}/grub.cfg"
+BESIDE = "grub.cfg"  # what GRUB of Red Hat and SUSE looks for: beside itself
 PLAIN = re.compile(r"[A-Za-z0-9_./:,=@%+-]+")
 
 
@@ -27,6 +28,11 @@ def text(menu: Menu, hosts: Sequence[Host] = ()) -> str:
     """The configuration for a menu; before it, the ways to those of `hosts`."""
     starts = [line for start in menu.starts for line in _start(start, menu)]
     return "\n".join((*_ways(hosts), *_head(menu), *starts, ""))
+
+
+def beside() -> str:
+    """The configuration for those that look for no other."""
+    return f"configfile /{DEFAULT}\n"
 
 
 def quoted(word: str) -> str:

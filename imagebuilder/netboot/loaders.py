@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from pathlib import Path
 from imagebuilder.errors import CommandError, ConfigError, ToolMissingError
 from imagebuilder.netboot.model import Program, Site
 from imagebuilder.process import Command, Runner, find
+from imagebuilder.tools.networks import FOR_NETWORKS
 
-SIGNED = ".signed"
+SIGNED = re.compile(r"\.signed|/boot/efi/|/share/efi/")  # where distributions put such files
 FETCH = "'imagebuilder doctor --install --for netboot' brings it"
 
 
@@ -38,54 +40,49 @@ class Found:
 
     @property
     def signed(self) -> bool:
-        """Whether its name says that it is signed, as Debian and Ubuntu name such files."""
-        return SIGNED in self.place
+        """Whether it is where signed ones are."""
+        return SIGNED.search(self.place) is not None
 
 
-MODULES = "usr/lib/syslinux/modules/bios"
-LOADERS = (
-    Loader(
-        file="pxelinux.0",
-        program=Program.PXELINUX,
-        package="pxelinux",
-        places=("usr/lib/PXELINUX/pxelinux.0", "tftpboot/pxelinux.0"),
-    ),
-    *(
-        Loader(
-            file=name,
-            program=Program.PXELINUX,
-            package="syslinux-common",
-            places=(f"{MODULES}/{name}", f"tftpboot/{name}"),
-        )
-        for name in ("ldlinux.c32", "menu.c32", "libutil.c32")
-    ),
-    Loader(
-        file="bootx64.efi",
-        program=Program.GRUB,
-        package="shim-signed",
-        places=("usr/lib/shim/shimx64.efi.signed", "usr/lib/shim/shimx64.efi.signed.latest"),
-    ),
-    Loader(
-        file="grubx64.efi",
-        program=Program.GRUB,
-        package="grub-efi-amd64-signed",
-        places=(
-            "usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed",
-            "usr/lib/grub/x86_64-efi/monolithic/grubnetx64.efi",
-        ),
-    ),
-    Loader(
-        file="undionly.kpxe",
-        program=Program.IPXE,
-        package="ipxe",
-        places=("usr/lib/ipxe/undionly.kpxe", "usr/share/ipxe/undionly.kpxe"),
-    ),
-    Loader(
-        file="ipxe.efi",
-        program=Program.IPXE,
-        package="ipxe",
-        places=("usr/lib/ipxe/snponly.efi", "usr/share/ipxe/ipxe-snponly-x86_64.efi"),
-    ),
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A file of a set, the package that Debian has it in, and the row of tools that says where."""
+
+    file: str
+    program: Program
+    package: str
+    row: str
+
+
+PARTS = (
+    _Part("pxelinux.0", Program.PXELINUX, "pxelinux", "pxelinux.0"),
+    _Part("ldlinux.c32", Program.PXELINUX, "syslinux-common", "ldlinux.c32"),
+    _Part("menu.c32", Program.PXELINUX, "syslinux-common", "ldlinux.c32"),
+    _Part("libutil.c32", Program.PXELINUX, "syslinux-common", "ldlinux.c32"),
+    _Part("bootx64.efi", Program.GRUB, "shim-signed", "shimx64.efi"),
+    _Part("grubx64.efi", Program.GRUB, "grub-efi-amd64-signed", "grubnetx64.efi"),
+    _Part("undionly.kpxe", Program.IPXE, "ipxe", "undionly.kpxe"),
+    _Part("ipxe.efi", Program.IPXE, "ipxe", "undionly.kpxe"),
+)
+BESIDE = {
+    "menu.c32": ("menu.c32",),
+    "libutil.c32": ("libutil.c32",),
+    "ipxe.efi": ("snponly.efi", "ipxe-snponly-x86_64.efi"),
+}
+
+
+def _places(part: _Part) -> tuple[str, ...]:
+    """Where a file may be: as the row says, or under other names in the same directories."""
+    (row,) = (tool for tool in FOR_NETWORKS if tool.name == part.row)
+    files = [Path(file.lstrip("/")) for file in row.files]
+    names = BESIDE.get(part.file)
+    paths = [file.with_name(n) for file in files for n in names] if names else files
+    return tuple(str(path) for path in paths)
+
+
+LOADERS = tuple(
+    Loader(file=part.file, program=part.program, package=part.package, places=_places(part))
+    for part in PARTS
 )
 
 

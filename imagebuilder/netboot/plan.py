@@ -167,6 +167,7 @@ def _menus(
     if Program.PXELINUX in programs:
         yield pxelinux.DEFAULT, pxelinux.text(everything).encode()
     if Program.GRUB in programs:
+        yield grub.BESIDE, grub.beside().encode()
         yield grub.DEFAULT, grub.text(everything, [host for host, _ in hosts]).encode()
     for host, start in hosts:
         menu = Menu(starts=(start,), default=start.name, console=site.console, mac=host.mac)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from imagebuilder import tools
 from imagebuilder.errors import ConfigError
 from imagebuilder.machine import firmware
 from imagebuilder.machine.model import Firmware
+from imagebuilder.tools import table as tools
 
 
 def names(features: tuple[str, ...]) -> list[str]:

@@ -91,3 +91,27 @@ def test_a_store_that_cannot_be_written_to_keeps_nothing(tmp_path: Path, image: 
     store.keep(KEY, [image], {})
     assert store.find(KEY) is None
     assert store.prune(Limits(max_size=Size(0)), now=0.0) == ()
+
+
+def test_files_with_an_index_are_given_the_newest_last(store: OutputStore, tmp_path: Path) -> None:
+    for moment, (key, name) in enumerate(((KEY, "one"), (OTHER, "two"))):
+        path = tmp_path / name
+        path.write_text(name)
+        store.keep(key, [path], {}, {path: name.encode()})
+        os.utime(store.root / f"{key}.json", (moment, moment))
+    pairs = [(link.read_text(), index.read_bytes()) for link, index in store.indexed(9)]
+    assert pairs == [("one", b"one"), ("two", b"two")]
+    assert [link.read_text() for link, _ in store.indexed(1)] == ["two"]
+
+
+def test_a_file_that_was_written_to_is_not_given(store: OutputStore, image: Path) -> None:
+    store.keep(KEY, [image], {}, {image: b"index"})
+    assert len(store.indexed(1)) == 1
+    image.write_bytes(b"content" * 999 + b"Content")
+    assert store.indexed(1) == ()
+
+
+def test_an_index_goes_with_its_file(store: OutputStore, image: Path) -> None:
+    store.keep(KEY, [image], {}, {image: b"index"})
+    store.remove(KEY)
+    assert list(store.root.iterdir()) == []

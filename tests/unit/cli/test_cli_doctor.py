@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from imagebuilder import tools
 from imagebuilder.cli import doctor
 from imagebuilder.cli.doctor import Host
 from imagebuilder.errors import CommandError
 from imagebuilder.process import Command, Recorder, Result
+from imagebuilder.tools import table as tools
 
 KEYRING = "usr/share/keyrings/debian-archive-keyring.gpg"
 

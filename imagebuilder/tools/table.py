@@ -8,18 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from imagebuilder.errors import ConfigError
-from imagebuilder.tool import (
-    DEBIAN,
-    REDHAT,
-    SUSE,
-    UBUNTU,
-    Tool,
-    for_networks,
-    for_tests,
-    library,
-    named,
-    shared,
-)
+from imagebuilder.tools.model import DEBIAN, REDHAT, SUSE, UBUNTU, Tool, library, named, shared
+from imagebuilder.tools.networks import FOR_NETWORKS
+from imagebuilder.tools.testing import FOR_TESTS
 
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "debian": (DEBIAN,),
@@ -43,6 +34,7 @@ JOBS: Mapping[str, tuple[str, ...]] = {
     "iso": ("shell", "iso", "initrd"),
     "squashfs": ("shell", "squashfs"),
     "netboot": ("shell", "netboot", "initrd"),
+    "deb": ("shell", "deb", "initrd"),
     "test": (
         *("shell", "tar", "download", "debian", "ext4", "vfat", "xfs", "btrfs", "thin-pool"),
         *("qcow2", "boot", "uefi", "seed", "initrd", "iso", "squashfs", "test"),
@@ -66,9 +58,6 @@ TOOLS = (
     library("networkx", "networkx", "shell", "python3-networkx"),
     library("stevedore", "stevedore", "shell", "python3-stevedore"),
     library("rich", "rich", "shell", "python3-rich"),
-    library("pytest", "pytest", "test", "python3-pytest"),
-    library("hypothesis", "hypothesis", "test", "python3-hypothesis"),
-    library("ensurepip", "ensurepip", "test", "python3-venv"),
     Tool(name="bash", features=("shell",), purpose="runs hooks", packages=named("bash")),
     Tool(name="env", features=("shell",), purpose="runs hooks", packages=named("coreutils")),
     Tool(
@@ -271,83 +260,20 @@ TOOLS = (
         purpose="writes squashfs images",
         packages=named("squashfs-tools-ng"),
     ),
-    for_networks(
-        "pxelinux.0",
-        {DEBIAN: "pxelinux", REDHAT: "syslinux-tftpboot"},
-        ("/usr/lib/PXELINUX/pxelinux.0", "/tftpboot/pxelinux.0"),
-    ),
-    for_networks(
-        "ldlinux.c32",
-        {DEBIAN: "syslinux-common", REDHAT: "syslinux-tftpboot"},
-        ("/usr/lib/syslinux/modules/bios/ldlinux.c32", "/tftpboot/ldlinux.c32"),
-    ),
-    for_networks(
-        "shimx64.efi.signed",
-        {DEBIAN: "shim-signed"},
-        ("/usr/lib/shim/shimx64.efi.signed", "/usr/lib/shim/shimx64.efi.signed.latest"),
-    ),
-    for_networks(
-        "grubnetx64.efi",
-        {DEBIAN: "grub-efi-amd64-signed"},
-        (
-            "/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed",
-            "/usr/lib/grub/x86_64-efi/monolithic/grubnetx64.efi",
-        ),
-    ),
-    for_networks(
-        "undionly.kpxe",
-        {DEBIAN: "ipxe", REDHAT: "ipxe-bootimgs-x86"},
-        ("/usr/lib/ipxe/undionly.kpxe", "/usr/share/ipxe/undionly.kpxe"),
+    Tool(
+        name="dpkg-deb",
+        features=("deb",),
+        purpose="unpacks and builds packages",
+        packages=named("dpkg"),
     ),
     Tool(
-        name="dnsmasq",
-        features=("netboot", "test"),
-        purpose="serves sets for networks",
-        packages=named("dnsmasq-base", "dnsmasq"),
+        name="gpg",
+        features=("deb", "test"),
+        purpose="signs lists of packages, and squashfs images",
+        packages=named("gpg", "gnupg2", "gpg2"),
     ),
-    for_tests("mksquashfs", "squashfs images", named("squashfs-tools"), version=("-version",)),
-    for_tests("grub-mkrescue", "ISO images", named("grub-common", "grub2-tools-extra", "grub2")),
-    for_tests(
-        "cdboot.img",
-        "ISO images",
-        named("grub-pc-bin", "grub2-pc-modules", "grub2-i386-pc"),
-        files=("/usr/lib/grub/i386-pc/cdboot.img",),
-    ),
-    for_tests(
-        "GRUB for UEFI",
-        "ISO images",
-        named("grub-efi-amd64-bin", "grub2-efi-x64-modules", "grub2-x86_64-efi"),
-        files=("/usr/lib/grub/x86_64-efi/modinfo.sh", "/usr/share/grub2/x86_64-efi/modinfo.sh"),
-    ),
-    for_tests(
-        "isolinux.bin",
-        "ISO images",
-        named("isolinux", "syslinux"),
-        files=("/usr/lib/ISOLINUX/isolinux.bin", "/usr/share/syslinux/isolinux.bin"),
-    ),
-    for_tests("cpio", "initrds", named("cpio")),
-    for_tests("zstd", "initrds", named("zstd")),
-    for_tests("lz4", "initrds", named("lz4")),
-    for_tests("lzop", "initrds", named("lzop")),
-    for_tests("bzip2", "initrds", named("bzip2")),
-    for_tests("lsinitramfs", "initrds", {DEBIAN: "initramfs-tools-core"}, version=()),
-    for_tests("shellcheck", "hooks", named("shellcheck", "ShellCheck")),
-    for_tests("gpg", "signatures", named("gpg", "gnupg2", "gpg2")),
-    for_tests("xz", "archives", named("xz-utils", "xz")),
-    for_tests("sgdisk", "partition tables", named("gdisk", "gdisk", "gptfdisk")),
-    for_tests("sfdisk", "partition tables", named("fdisk", "util-linux")),
-    for_tests("busybox", "ramdisks", named("busybox"), version=()),
-    for_tests("xfs_repair", "xfs", named("xfsprogs"), version=("-V",)),
-    for_tests("lvm", "LVM", named("lvm2"), version=("version",)),
-    for_tests("debugfs", "ext4", named("e2fsprogs"), version=("-V",)),
-    for_tests("getfattr", "attributes", named("attr")),
-    for_tests("getfacl", "ACLs", named("acl")),
-    for_tests(
-        "chromium",
-        "the report's page",
-        {UBUNTU: "chromium-browser", **named("chromium")},
-        version=(),
-    ),
+    *FOR_NETWORKS,
+    *FOR_TESTS,
 )
 FEATURES = tuple(dict.fromkeys(feature for tool in TOOLS for feature in tool.features))
 

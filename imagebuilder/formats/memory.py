@@ -1,0 +1,74 @@
+"""What clusters of disks were compressed to before, so that it need not be done again.
+
+Beside an image that was made lies an index of it:
+
+    MAGIC, a line that names the compressor
+    32 bytes SHA-256 of a cluster, 8 bytes offset and 4 bytes length in the image; and so on
+
+Compressed bytes are taken only from the same compressor at the same level, so an image has the
+same bytes with a memory and without. Whoever hands an image in has to know that it is as it was
+when it was made.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MAGIC = b"imagebuilder clusters 1\n"
+ROW = struct.Struct(">32sQI")
+Place = tuple[int, int]  # offset and length, in bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Earlier images with their indices, the one to be preferred last; `made` are new indices."""
+
+    earlier: tuple[tuple[Path, Path], ...] = ()
+    made: dict[Path, bytes] = field(default_factory=dict)  # by the output's path
+
+
+@dataclass(frozen=True, slots=True)
+class Recollection:
+    """What open images have; threads may share it."""
+
+    places: Mapping[bytes, tuple[int, int, int]]  # by digest: descriptor, offset, length
+
+    def find(self, digest: bytes, target: memoryview) -> int:
+        """Read what a cluster was compressed to into `target`; its length, 0 if not known."""
+        fd, offset, length = self.places.get(digest, (0, 0, 0))
+        if length and os.preadv(fd, [target[:length]], offset) == length:
+            return length
+        return 0
+
+
+def encode(compressor: str, rows: Iterable[tuple[bytes, Place]]) -> bytes:
+    """An index of clusters, given as digest and place."""
+    head = MAGIC + compressor.encode() + b"\n"
+    return head + b"".join(ROW.pack(digest, *place) for digest, place in rows)
+
+
+def decode(index: bytes, compressor: str) -> dict[bytes, Place]:
+    """The places by digest; none if the index is another compressor's, or damaged."""
+    head = MAGIC + compressor.encode() + b"\n"
+    rows = index.removeprefix(head)
+    if not index.startswith(head) or len(rows) % ROW.size:
+        return {}
+    return {digest: (offset, length) for digest, offset, length in ROW.iter_unpack(rows)}
+
+
+@contextmanager
+def recalled(memory: Memory, compressor: str) -> Generator[Recollection, None, None]:
+    """What earlier images have; what cannot be read is not known."""
+    places: dict[bytes, tuple[int, int, int]] = {}
+    with ExitStack() as stack:
+        for image, index in memory.earlier:
+            with suppress(OSError):
+                known = decode(index.read_bytes(), compressor)
+                file = stack.enter_context(image.open("rb", buffering=0))
+                places |= {digest: (file.fileno(), *place) for digest, place in known.items()}
+        yield Recollection(places)

@@ -1,0 +1,102 @@
+"""What a conversion remembers of earlier ones, and that its bytes do not depend on it."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imagebuilder.disk.image import Image
+from imagebuilder.formats import qcow2_writer, zstd
+from imagebuilder.formats.memory import ROW, Memory, decode, encode, recalled
+
+CLUSTER = qcow2_writer.CLUSTER
+DIGEST = hashlib.sha256(b"cluster").digest()
+
+pytestmark = pytest.mark.skipif(not zstd.available(), reason="needs libzstd")
+
+
+def disk(path: Path, *, changed: bytes = b"") -> Path:
+    """Clusters that shrink and such that do not, some of them twice; one may be changed."""
+    chance = random.Random(7)  # ruff: ignore[suspicious-non-cryptographic-random-usage] - no secret
+    rough, smooth = chance.randbytes(20 * CLUSTER), b"text " * (20 * CLUSTER // 5)
+    content = bytearray(smooth + rough + smooth[: 3 * CLUSTER])
+    content[CLUSTER : CLUSTER + len(changed)] = changed
+    path.write_bytes(content)
+    return path
+
+
+def remembered(tmp_path: Path) -> Memory:
+    image, index = tmp_path / "old.qcow2", tmp_path / "old.index"
+    index.write_bytes(qcow2_writer.write(Image(file=disk(tmp_path / "old")), image))
+    return Memory(earlier=((image, index),))
+
+
+@pytest.mark.parametrize("changed", [b"", b"something else"])
+def test_the_bytes_are_the_same_with_a_memory_and_without(tmp_path: Path, changed: bytes) -> None:
+    new, memory = Image(file=disk(tmp_path / "new", changed=changed)), remembered(tmp_path)
+    with_it, without = tmp_path / "with.qcow2", tmp_path / "without.qcow2"
+    indices = (
+        qcow2_writer.write(new, with_it, memory=memory),
+        qcow2_writer.write(new, without),
+    )
+    assert with_it.read_bytes() == without.read_bytes()
+    assert indices[0] == indices[1]
+
+
+def test_what_is_known_is_not_compressed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, compressed = remembered(tmp_path), []
+    compress = zstd.Compressor.compress
+
+    def counted(context: zstd.Compressor, content: bytes, buffer: zstd.Buffer, start: int) -> int:
+        compressed.append(bytes(content))
+        return compress(context, content, buffer, start)
+
+    monkeypatch.setattr(zstd.Compressor, "compress", counted)
+    new = disk(tmp_path / "new", changed=b"something else")
+    qcow2_writer.write(Image(file=new), tmp_path / "new.qcow2", memory=memory)
+    assert compressed == [new.read_bytes()[CLUSTER : 2 * CLUSTER]]
+
+
+def test_an_image_that_became_shorter_is_not_relied_on(tmp_path: Path) -> None:
+    memory, new = remembered(tmp_path), Image(file=disk(tmp_path / "new"))
+    ((image, _),) = memory.earlier
+    with image.open("r+b") as file:
+        file.truncate(2 * CLUSTER)
+    made, expected = tmp_path / "made.qcow2", tmp_path / "expected.qcow2"
+    qcow2_writer.write(new, made, memory=memory)
+    qcow2_writer.write(new, expected)
+    assert made.read_bytes() == expected.read_bytes()
+
+
+def test_an_index_gives_back_what_was_put_into_it() -> None:
+    places = {DIGEST: (1 << 40, 65536)}
+    assert decode(encode("zstd 1", places.items()), "zstd 1") == places
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda index: index[:-1],
+        lambda index: index[:0],
+        lambda index: index.replace(b"zstd 1", b"zstd 2"),
+        lambda index: b"x" + index,
+    ],
+)
+def test_an_index_that_is_damaged_or_anothers_knows_nothing(
+    damage: Callable[[bytes], bytes],
+) -> None:
+    index = encode("zstd 1", {DIGEST: (1, 2)}.items())
+    assert len(index) > ROW.size
+    assert decode(damage(index), "zstd 1") == {}
+
+
+def test_images_that_are_gone_are_no_error(tmp_path: Path) -> None:
+    gone = (tmp_path / "image", tmp_path / "index")
+    with recalled(Memory(earlier=(gone,)), "zstd 1") as known:
+        assert known.find(DIGEST, memoryview(bytearray(10))) == 0
