@@ -19,7 +19,7 @@ from imagebuilder.remaster import output
 from imagebuilder.remaster.deb import DebChanges
 from imagebuilder.remaster.initrd import Substitution
 from imagebuilder.remaster.output import Target
-from imagebuilder.remaster.tartree import TreeChanges
+from imagebuilder.remaster.squashfs import TreeChanges
 
 INSTALLED = " installed"
 SIGNATURES = ("InRelease", "Release.gpg")

@@ -18,7 +18,7 @@ from imagebuilder.initrd.source import Wish
 from imagebuilder.remaster import squashfs as story
 from imagebuilder.remaster.initrd import Substitution
 from imagebuilder.remaster.output import Target
-from imagebuilder.remaster.tartree import TreeChanges
+from imagebuilder.remaster.squashfs import TreeChanges
 from imagebuilder.squashfs import superblock
 
 

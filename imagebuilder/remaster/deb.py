@@ -6,7 +6,6 @@ to fit again.
 
 from __future__ import annotations
 
-import io
 import re
 import tarfile
 import tempfile
@@ -20,9 +19,10 @@ from imagebuilder.deb.package import Package, Script
 from imagebuilder.errors import CommandError, ConfigError
 from imagebuilder.initrd.rootfs import Rootfs
 from imagebuilder.process import Command, Runner, find, missing
-from imagebuilder.remaster import output, tartree
+from imagebuilder.remaster import output, squashfs, tartree
 from imagebuilder.remaster.output import Target
-from imagebuilder.remaster.tartree import TreeChanges
+from imagebuilder.remaster.squashfs import TreeChanges
+from imagebuilder.remaster.tartree import Member
 
 CONTROL = "DEBIAN/"
 SUFFIX = re.compile(r"[A-Za-z0-9.+~]+")
@@ -58,7 +58,7 @@ def patch(source: Path, target: Target, changes: DebChanges) -> list[str]:
 def listing(source: Path) -> Rootfs:
     """All files of a package; raise ConfigError if it is none, or damaged."""
     package = debs.load(output.read(source), str(source))
-    return _listing(package)
+    return tartree.listing(_members(package))
 
 
 def unpack(source: Path, directory: Path, run: Runner = process.run) -> list[str]:
@@ -127,27 +127,17 @@ def _is_control(path: str) -> bool:
     return path.lstrip("/").startswith(CONTROL)
 
 
-def _listing(package: Package) -> Rootfs:
+def _members(package: Package) -> list[Member]:
     try:
-        with tarfile.open(fileobj=io.BytesIO(package.data)) as archive:
-            return tartree.listing(archive)
+        return tartree.members(package.data)
     except tarfile.TarError as error:
         raise ConfigError(f"a damaged {debs.DATA}: {error}", where=package.where) from error
 
 
 def _data(package: Package, changes: TreeChanges) -> bytes:
-    where = package.where
-    edit = tartree.plan(_listing(package), changes, where)
-    try:
-        room = io.BytesIO()
-        with (
-            tarfile.open(fileobj=io.BytesIO(package.data)) as archive,
-            tarfile.open(fileobj=room, mode="w", format=tarfile.GNU_FORMAT) as target,
-        ):
-            tartree.rewrite(archive, target, edit)
-    except tarfile.TarError as error:
-        raise ConfigError(f"a damaged {debs.DATA}: {error}", where=where) from error
-    return room.getvalue()
+    members = _members(package)
+    edit = squashfs.plan(tartree.listing(members), changes, package.where)
+    return tartree.rewritten(members, edit)
 
 
 def _controlled(package: Package, changes: DebChanges) -> Package:
@@ -196,7 +186,7 @@ def _with_control(package: Package, fields: Mapping[str, str], epoch: int) -> Pa
 def _settled(package: Package, changes: DebChanges) -> Package:
     """With lists, checksums and size that fit the tree."""
     epoch = changes.tree.epoch
-    paths = {f"/{path}" for path in _listing(package).files}
+    paths = {f"/{path}" for path in tartree.listing(_members(package)).files}
     given = [f"/{path.strip('/')}" for path in changes.conffiles]
     if gone := [path for path in given if path not in paths]:
         what = f"{gone[0]} is not in it, and cannot become the administrator's"

@@ -2,33 +2,82 @@
 
 from __future__ import annotations
 
+import io
 import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+import tarfile
+import tempfile
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import IO
 
+from imagebuilder import patching
 from imagebuilder.errors import BuildError, ConfigError
 from imagebuilder.initrd import source
 from imagebuilder.initrd.additions import placed
 from imagebuilder.initrd.model import Entry
-from imagebuilder.initrd.rootfs import Rootfs
-from imagebuilder.remaster import output, tartree
+from imagebuilder.initrd.rootfs import File, Rootfs
+from imagebuilder.initrd.source import Wish
+from imagebuilder.remaster import output
+from imagebuilder.remaster.initrd import Substitution
 from imagebuilder.remaster.output import Target
-from imagebuilder.remaster.tartree import Edit, TreeChanges
 from imagebuilder.squashfs import stream, superblock
 from imagebuilder.squashfs.superblock import Superblock
 
+TYPES = {
+    tarfile.REGTYPE: stat.S_IFREG, tarfile.AREGTYPE: stat.S_IFREG, tarfile.LNKTYPE: stat.S_IFREG,
+    tarfile.SYMTYPE: stat.S_IFLNK, tarfile.DIRTYPE: stat.S_IFDIR, tarfile.CHRTYPE: stat.S_IFCHR,
+    tarfile.BLKTYPE: stat.S_IFBLK, tarfile.FIFOTYPE: stat.S_IFIFO,
+}  # fmt: skip
+MEMBERS = {
+    stat.S_IFREG: tarfile.REGTYPE, stat.S_IFLNK: tarfile.SYMTYPE, stat.S_IFDIR: tarfile.DIRTYPE,
+    stat.S_IFCHR: tarfile.CHRTYPE, stat.S_IFBLK: tarfile.BLKTYPE, stat.S_IFIFO: tarfile.FIFOTYPE,
+}  # fmt: skip
 USUAL = Superblock(
     compressor="zstd", options=(), block=2**17, exportable=True, xattrs=True, inodes=0, used=0
 )
 WHITEOUT = stat.S_IFCHR  # a device 0:0: what overlayfs takes for "deleted"
+Change = Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeChanges:
+    """What is to be different: `delete`, then `add`, `replace` texts, apply `patches`.
+
+    New files are dated `epoch`.
+    """
+
+    delete: tuple[str, ...] = ()
+    add: tuple[Wish, ...] = ()
+    replace: tuple[Substitution, ...] = ()
+    patches: tuple[Path, ...] = ()
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """The changes worked out for one image, by real path.
+
+    `heirs` are names that get the content of a deleted first name of the same file.
+    """
+
+    gone: frozenset[str]
+    new: tuple[Entry, ...]
+    contents: Mapping[str, tuple[Change, ...]]
+    heirs: Mapping[str, str] = field(default_factory=dict)
 
 
 def listing(image: Path) -> Rootfs:
     """All files of an image; raise ConfigError if it is none, or cut off."""
     superblock.load(image)
+    root = Rootfs()
     with stream.members(image) as archive:
-        return tartree.listing(archive)
+        for path, member in stream.names(archive):
+            if path:
+                _list(root, path, member)
+    return root
 
 
 def read(image: Path, path: str) -> Iterator[bytes]:
@@ -52,7 +101,7 @@ def rewrite(image: Path, target: Target, changes: TreeChanges) -> None:
     output.check(image, target)
     like = superblock.load(image)
     root = listing(image)
-    edit = tartree.plan(root, changes, str(image))
+    edit = plan(root, changes, str(image))
     output.made(target, lambda path: _rewritten(image, path, edit, like), 2 * like.used + 2**20)
 
 
@@ -81,19 +130,157 @@ def layer(target: Target, changes: TreeChanges, base: Path | None = None) -> Non
     output.made(target, lambda path: _layered(path, entries, like), 2**30)
 
 
+def plan(root: Rootfs, changes: TreeChanges, where: str) -> Edit:
+    """Work out the changes; raise ConfigError if there are none, or a path is not there."""
+    gone: set[str] = set()
+    for path in changes.delete:
+        real = root.real(path, follow=False)
+        if real not in root:
+            raise ConfigError(f"{path} is not in it", where=where, hint=root.near(path))
+        gone |= {real, *root.below(real)}
+    wanted = [entry for wish in changes.add for entry in source.load(wish, root, changes.epoch)]
+    new = placed(_without(root, gone), wanted, where)
+    contents: dict[str, tuple[Change, ...]] = {}
+    for path, change in _text_changes(changes, where):
+        real, file = root.find(path, where)
+        if not stat.S_ISREG(file.mode) or real in gone:
+            raise ConfigError(f"{real} is no regular file that stays", where=where)
+        first = min(file.names, key=list(root.files).index)
+        contents[first] = (*contents.get(first, ()), change)
+    if not (gone or new or contents):
+        raise ConfigError("nothing to do: no change was asked for", where=where)
+    gone |= {entry.name for entry in new if entry.name in root}
+    return Edit(
+        gone=frozenset(gone), new=tuple(new), contents=contents, heirs=dict(_heirs(root, gone))
+    )
+
+
+def _list(root: Rootfs, path: str, member: tarfile.TarInfo) -> None:
+    target = stream.clean(member.linkname)
+    if member.islnk() and target in root.files:
+        root.files[path] = root.files[target]
+    else:
+        root.files[path] = File(
+            TYPES[member.type] | member.mode, member.uid, member.gid, int(member.mtime),
+            (member.devmajor, member.devminor),
+            member.linkname.encode(errors="surrogateescape"),
+        )  # fmt: skip
+        root.files[path].size = member.size
+    root.files[path].names.add(path)
+
+
+def _without(root: Rootfs, gone: Iterable[str]) -> Rootfs:
+    left, dropped = Rootfs(), set(gone)
+    left.files = {path: file for path, file in root.files.items() if path not in dropped}
+    return left
+
+
+def _heirs(root: Rootfs, gone: set[str]) -> Iterator[tuple[str, str]]:
+    """For each first name that goes, the next one that stays."""
+    seen: set[int] = set()
+    for path, file in root.files.items():
+        if id(file) in seen or len(file.names) < 2:
+            continue
+        seen.add(id(file))
+        left = [name for name in root.files if name in file.names and name not in gone]
+        if path in gone and left:
+            yield path, left[0]
+
+
+def _text_changes(changes: TreeChanges, where: str) -> Iterator[tuple[str, Change]]:
+    for row in changes.replace:
+        place = f"{where}: {row.path}"
+        yield row.path, partial(patching.substitute, old=row.old, new=row.new, where=place)
+    for path in changes.patches:
+        text = output.read(path).decode(errors="surrogateescape")
+        for patch in patching.parse(text, str(path)):
+            if not patch.old or not patch.new:
+                what = "patches of images change files; use --add and --delete for others"
+                raise ConfigError(what, where=str(path))
+            place = f"{path}: {patch.new}"
+            yield patch.old, partial(patching.apply, patch=patch, where=place)
+
+
 def _rewritten(image: Path, path: Path, edit: Edit, like: Superblock) -> None:
-    with stream.writer(path, like) as target, stream.members(image) as archive:
-        tartree.rewrite(archive, target, edit)
+    saved: dict[str, tuple[tarfile.TarInfo, IO[bytes]]] = {}
+    inherited = {heir: first for first, heir in edit.heirs.items()}
+    with (
+        ExitStack() as spools,
+        stream.writer(path, like) as target,
+        stream.members(image) as archive,
+    ):
+        for name, member in stream.names(archive):
+            content = archive.extractfile(member) if member.isreg() else None
+            first = stream.clean(member.linkname) if member.islnk() else ""
+            if name in edit.gone:
+                if name in edit.heirs and content:
+                    saved[name] = (member, spools.enter_context(_spooled(content)))
+            elif name in inherited:
+                older, spool = saved.pop(inherited[name])
+                older.name = member.name
+                older.pax_headers = _without_keys(older, "path")
+                _put(target, older, spool, edit.contents.get(inherited[name], ()))
+            else:
+                if first in edit.heirs:
+                    member.linkname = f"./{edit.heirs[first]}"
+                    member.pax_headers = _without_keys(member, "linkpath")
+                _put(target, member, content, edit.contents.get(name, ()))
+        for entry in edit.new:
+            target.addfile(*_member(entry))
     _check(path, image, edit)
 
 
 def _layered(path: Path, entries: Iterable[Entry], like: Superblock) -> None:
     with stream.writer(path, like) as target:
         for entry in entries:
-            target.addfile(*tartree.member_of(entry))
+            target.addfile(*_member(entry))
+
+
+def _put(
+    target: tarfile.TarFile,
+    member: tarfile.TarInfo,
+    content: IO[bytes] | None,
+    changes: Iterable[Change],
+) -> None:
+    for change in changes:
+        if content is not None:
+            data = change(content.read())
+            member.size, content = len(data), io.BytesIO(data)
+            member.pax_headers = _without_keys(member, "size")
+    target.addfile(member, content)
+
+
+def _without_keys(member: tarfile.TarInfo, *keys: str) -> dict[str, str]:
+    """The extended headers but these, which would win over the member's own fields."""
+    return {key: value for key, value in member.pax_headers.items() if key not in keys}
+
+
+@contextmanager
+def _spooled(content: IO[bytes]) -> Generator[IO[bytes], None, None]:
+    """A copy of the content, kept until the image is written."""
+    with tempfile.SpooledTemporaryFile(2**24) as spool:
+        while piece := content.read(2**20):
+            spool.write(piece)
+        spool.seek(0)
+        yield spool
+
+
+def _member(entry: Entry) -> tuple[tarfile.TarInfo, IO[bytes] | None]:
+    member = tarfile.TarInfo(f"./{entry.name}")
+    member.type = MEMBERS[entry.kind]
+    member.mode, member.mtime = stat.S_IMODE(entry.mode), entry.mtime
+    member.uid, member.gid = entry.uid, entry.gid
+    member.devmajor, member.devminor = entry.rdev
+    if stat.S_ISLNK(entry.mode):
+        member.linkname = entry.content.decode(errors="surrogateescape")
+    if not stat.S_ISREG(entry.mode):
+        return member, None
+    member.size = len(entry.content)
+    return member, io.BytesIO(entry.content)
 
 
 def _real(root: Rootfs, entry: Entry) -> Entry:
+
     return replace(entry, name=root.real(entry.name, follow=stat.S_ISDIR(entry.mode)))
 
 

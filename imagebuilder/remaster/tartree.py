@@ -1,219 +1,129 @@
-"""A tree in a tar archive changed on its way from one archive to another.
-
-So are squashfs images and Debian packages changed: owners, devices, hard links and extended
-attributes pass through, whoever does it.
-"""
+"""A tree in a tar archive in memory, changed as trees in squashfs images are."""
 
 from __future__ import annotations
 
 import io
 import stat
 import tarfile
-import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import IO
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-from imagebuilder import patching
-from imagebuilder.errors import ConfigError
-from imagebuilder.initrd import source
-from imagebuilder.initrd.additions import placed
 from imagebuilder.initrd.model import Entry
 from imagebuilder.initrd.rootfs import File, Rootfs
-from imagebuilder.initrd.source import Wish
-from imagebuilder.remaster import output
-from imagebuilder.remaster.initrd import Substitution
+from imagebuilder.remaster.squashfs import MEMBERS, Edit
 from imagebuilder.squashfs import stream
 
-TYPES = {
-    tarfile.REGTYPE: stat.S_IFREG, tarfile.AREGTYPE: stat.S_IFREG, tarfile.LNKTYPE: stat.S_IFREG,
-    tarfile.SYMTYPE: stat.S_IFLNK, tarfile.DIRTYPE: stat.S_IFDIR, tarfile.CHRTYPE: stat.S_IFCHR,
-    tarfile.BLKTYPE: stat.S_IFBLK, tarfile.FIFOTYPE: stat.S_IFIFO,
-}  # fmt: skip
-MEMBERS = {
-    stat.S_IFREG: tarfile.REGTYPE, stat.S_IFLNK: tarfile.SYMTYPE, stat.S_IFDIR: tarfile.DIRTYPE,
-    stat.S_IFCHR: tarfile.CHRTYPE, stat.S_IFBLK: tarfile.BLKTYPE, stat.S_IFIFO: tarfile.FIFOTYPE,
-}  # fmt: skip
-Change = Callable[[bytes], bytes]
+KINDS = {tar: unix for unix, tar in MEMBERS.items()}
+OLD_FORMS = {tarfile.AREGTYPE: stat.S_IFREG, tarfile.LNKTYPE: stat.S_IFREG}
+HEADERS = ("path", "linkpath", "size")  # extended ones, which would win over what is changed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TreeChanges:
-    """What is to be different: `delete`, then `add`, `replace` texts, apply `patches`.
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of an archive with its content."""
 
-    New files are dated `epoch`.
-    """
-
-    delete: tuple[str, ...] = ()
-    add: tuple[Wish, ...] = ()
-    replace: tuple[Substitution, ...] = ()
-    patches: tuple[Path, ...] = ()
-    epoch: int = 0
+    name: str
+    header: tarfile.TarInfo
+    content: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edit:
-    """The changes worked out for one archive, by real path.
-
-    `heirs` are names that get the content of a deleted first name of the same file.
-    """
-
-    gone: frozenset[str]
-    new: tuple[Entry, ...]
-    contents: Mapping[str, tuple[Change, ...]]
-    heirs: Mapping[str, str] = field(default_factory=dict)
+def members(data: bytes) -> list[Member]:
+    """All members, the root included; raise tarfile.TarError if that is no whole archive."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return [
+            Member(name, header, _content(archive, header))
+            for name, header in stream.names(archive)
+        ]
 
 
-def listing(archive: tarfile.TarFile) -> Rootfs:
-    """All files of an archive, which is read to its end."""
+def listing(several: Iterable[Member]) -> Rootfs:
+    """The files as a tree, by path."""
     root = Rootfs()
-    for path, member in stream.names(archive):
-        if path:
-            _list(root, path, member)
+    for member in several:
+        if member.name:
+            root.files[member.name] = _file(root, member.header)
+            root.files[member.name].names.add(member.name)
     return root
 
 
-def plan(root: Rootfs, changes: TreeChanges, where: str) -> Edit:
-    """Work out the changes; raise ConfigError if there are none, or a path is not there."""
-    gone: set[str] = set()
-    for path in changes.delete:
-        real = root.real(path, follow=False)
-        if real not in root:
-            raise ConfigError(f"{path} is not in it", where=where, hint=root.near(path))
-        gone |= {real, *root.below(real)}
-    wanted = [entry for wish in changes.add for entry in source.load(wish, root, changes.epoch)]
-    new = placed(_without(root, gone), wanted, where)
-    contents: dict[str, tuple[Change, ...]] = {}
-    for path, change in _text_changes(changes, where):
-        real, file = root.find(path, where)
-        if not stat.S_ISREG(file.mode) or real in gone:
-            raise ConfigError(f"{real} is no regular file that stays", where=where)
-        first = min(file.names, key=list(root.files).index)
-        contents[first] = (*contents.get(first, ()), change)
-    if not (gone or new or contents):
-        raise ConfigError("nothing to do: no change was asked for", where=where)
-    gone |= {entry.name for entry in new if entry.name in root}
-    return Edit(
-        gone=frozenset(gone), new=tuple(new), contents=contents, heirs=dict(_heirs(root, gone))
+def rewritten(several: Iterable[Member], edit: Edit) -> bytes:
+    """The archive with the changes; a hard link whose first name goes becomes the file."""
+    firsts: dict[str, Member] = {}
+    heirs = {heir: first for first, heir in edit.heirs.items()}
+    made: list[Member] = []
+    for member in several:
+        first = stream.clean(member.header.linkname) if member.header.islnk() else ""
+        if member.name in edit.gone:
+            firsts[member.name] = member
+        elif member.name in heirs:
+            older = firsts[heirs[member.name]]
+            header = _renamed(older.header, name=member.header.name)
+            made.append(_changed(replace(older, header=header), edit))
+        elif first in edit.heirs:
+            header = _renamed(member.header, linkname=f"./{edit.heirs[first]}")
+            made.append(replace(member, header=header))
+        else:
+            made.append(_changed(member, edit))
+    return _archive([*made, *map(_new, edit.new)])
+
+
+def _changed(member: Member, edit: Edit) -> Member:
+    """With the changes of its text; they are known by the name that it had."""
+    content = member.content
+    for change in edit.contents.get(member.name, ()):
+        content = change(content)
+    return replace(member, content=content)
+
+
+def _archive(several: Iterable[Member]) -> bytes:
+    room = io.BytesIO()
+    with tarfile.open(fileobj=room, mode="w", format=tarfile.GNU_FORMAT) as target:
+        for member in several:
+            header = _renamed(member.header)
+            header.size = len(member.content) if header.isreg() else 0
+            target.addfile(header, io.BytesIO(member.content))
+    return room.getvalue()
+
+
+def _renamed(header: tarfile.TarInfo, *, name: str = "", linkname: str = "") -> tarfile.TarInfo:
+    made = header.replace(name=name or header.name, linkname=linkname or header.linkname)
+    made.pax_headers = {k: v for k, v in header.pax_headers.items() if k not in HEADERS}
+    return made
+
+
+def _content(archive: tarfile.TarFile, header: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(header) if header.isreg() else None
+    return file.read() if file else b""
+
+
+def _new(entry: Entry) -> Member:
+    header = tarfile.TarInfo(f"./{entry.name}")
+    header.type, header.mode, header.mtime = (
+        MEMBERS[entry.kind],
+        stat.S_IMODE(entry.mode),
+        entry.mtime,
     )
-
-
-def rewrite(archive: tarfile.TarFile, target: tarfile.TarFile, edit: Edit) -> None:
-    """Write the members of an archive, changed, and those that are new."""
-    saved: dict[str, tuple[tarfile.TarInfo, IO[bytes]]] = {}
-    inherited = {heir: first for first, heir in edit.heirs.items()}
-    with ExitStack() as spools:
-        for name, member in stream.names(archive):
-            content = archive.extractfile(member) if member.isreg() else None
-            first = stream.clean(member.linkname) if member.islnk() else ""
-            if name in edit.gone:
-                if name in edit.heirs and content:
-                    saved[name] = (member, spools.enter_context(_spooled(content)))
-            elif name in inherited:
-                older, spool = saved.pop(inherited[name])
-                older.name = member.name
-                older.pax_headers = _without_keys(older, "path")
-                _put(target, older, spool, edit.contents.get(inherited[name], ()))
-            else:
-                if first in edit.heirs:
-                    member.linkname = f"./{edit.heirs[first]}"
-                    member.pax_headers = _without_keys(member, "linkpath")
-                _put(target, member, content, edit.contents.get(name, ()))
-        for entry in edit.new:
-            target.addfile(*member_of(entry))
-
-
-def _list(root: Rootfs, path: str, member: tarfile.TarInfo) -> None:
-    target = stream.clean(member.linkname)
-    if member.islnk() and target in root.files:
-        root.files[path] = root.files[target]
-    else:
-        root.files[path] = File(
-            TYPES[member.type] | member.mode, member.uid, member.gid, int(member.mtime),
-            (member.devmajor, member.devminor),
-            member.linkname.encode(errors="surrogateescape"),
-        )  # fmt: skip
-        root.files[path].size = member.size
-    root.files[path].names.add(path)
-
-
-def _without(root: Rootfs, gone: Iterable[str]) -> Rootfs:
-    left, dropped = Rootfs(), set(gone)
-    left.files = {path: file for path, file in root.files.items() if path not in dropped}
-    return left
-
-
-def _heirs(root: Rootfs, gone: set[str]) -> Iterator[tuple[str, str]]:
-    """For each first name that goes, the next one that stays."""
-    seen: set[int] = set()
-    for path, file in root.files.items():
-        if id(file) in seen or len(file.names) < 2:
-            continue
-        seen.add(id(file))
-        left = [name for name in root.files if name in file.names and name not in gone]
-        if path in gone and left:
-            yield path, left[0]
-
-
-def _text_changes(changes: TreeChanges, where: str) -> Iterator[tuple[str, Change]]:
-    for row in changes.replace:
-        place = f"{where}: {row.path}"
-        yield row.path, partial(patching.substitute, old=row.old, new=row.new, where=place)
-    for path in changes.patches:
-        text = output.read(path).decode(errors="surrogateescape")
-        for patch in patching.parse(text, str(path)):
-            if not patch.old or not patch.new:
-                what = "patches of images change files; use --add and --delete for others"
-                raise ConfigError(what, where=str(path))
-            place = f"{path}: {patch.new}"
-            yield patch.old, partial(patching.apply, patch=patch, where=place)
-
-
-def _put(
-    target: tarfile.TarFile,
-    member: tarfile.TarInfo,
-    content: IO[bytes] | None,
-    changes: Iterable[Change],
-) -> None:
-    for change in changes:
-        if content is not None:
-            data = change(content.read())
-            member.size, content = len(data), io.BytesIO(data)
-            member.pax_headers = _without_keys(member, "size")
-    target.addfile(member, content)
-
-
-def _without_keys(member: tarfile.TarInfo, *keys: str) -> dict[str, str]:
-    """The extended headers but these, which would win over the member's own fields."""
-    return {key: value for key, value in member.pax_headers.items() if key not in keys}
-
-
-@contextmanager
-def _spooled(content: IO[bytes]) -> Generator[IO[bytes], None, None]:
-    """A copy of the content, kept until the archive is written."""
-    with tempfile.SpooledTemporaryFile(2**24) as spool:
-        while piece := content.read(2**20):
-            spool.write(piece)
-        spool.seek(0)
-        yield spool
-
-
-def member_of(entry: Entry) -> tuple[tarfile.TarInfo, IO[bytes] | None]:
-    """An entry as a member of a tar archive, and its content."""
-    member = tarfile.TarInfo(f"./{entry.name}")
-    member.type = MEMBERS[entry.kind]
-    member.mode, member.mtime = stat.S_IMODE(entry.mode), entry.mtime
-    member.uid, member.gid = entry.uid, entry.gid
-    member.uname, member.gname = (
+    header.uid, header.gid = entry.uid, entry.gid
+    header.devmajor, header.devminor = entry.rdev
+    header.uname, header.gname = (
         "root" if number == 0 else "" for number in (entry.uid, entry.gid)
     )
-    member.devmajor, member.devminor = entry.rdev
     if stat.S_ISLNK(entry.mode):
-        member.linkname = entry.content.decode(errors="surrogateescape")
-    if not stat.S_ISREG(entry.mode):
-        return member, None
-    member.size = len(entry.content)
-    return member, io.BytesIO(entry.content)
+        header.linkname = entry.content.decode(errors="surrogateescape")
+    return Member(entry.name, header, entry.content if stat.S_ISREG(entry.mode) else b"")
+
+
+def _file(root: Rootfs, header: tarfile.TarInfo) -> File:
+    target = stream.clean(header.linkname)
+    if header.islnk() and target in root.files:
+        return root.files[target]
+    file = File(
+        ({**KINDS, **OLD_FORMS}[header.type]) | header.mode,
+        header.uid,
+        header.gid,
+        int(header.mtime),
+        (header.devmajor, header.devminor),
+        header.linkname.encode(errors="surrogateescape"),
+    )
+    file.size = header.size
+    return file

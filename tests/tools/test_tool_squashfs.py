@@ -17,7 +17,7 @@ from imagebuilder.process import find
 from imagebuilder.remaster import squashfs as story
 from imagebuilder.remaster.initrd import Substitution
 from imagebuilder.remaster.output import Target
-from imagebuilder.remaster.tartree import TreeChanges
+from imagebuilder.remaster.squashfs import TreeChanges
 from imagebuilder.squashfs import superblock
 
 EPOCH = 1_700_000_000

@@ -22,7 +22,7 @@ from imagebuilder.remaster import deb as story
 from imagebuilder.remaster.deb import DebChanges
 from imagebuilder.remaster.initrd import Substitution
 from imagebuilder.remaster.output import Target
-from imagebuilder.remaster.tartree import TreeChanges
+from imagebuilder.remaster.squashfs import TreeChanges
 
 CONTROL = """\
 Package: hello
