@@ -13,6 +13,8 @@ from imagebuilder.errors import ConfigError
 from imagebuilder.netboot import dnsmasq, publish
 from imagebuilder.process import Command
 
+LEASES = "dnsmasq.leases"  # beside the sets: addresses outlive them
+
 
 def command(root: Path, interface: str = "") -> Command:
     """dnsmasq in the foreground with the configuration of the set that is served now."""
@@ -24,6 +26,8 @@ def command(root: Path, interface: str = "") -> Command:
         f"--conf-file={configuration}",
         "--log-facility=-",
         "--log-dhcp",
+        "--pid-file=",
+        f"--dhcp-leasefile={root.resolve() / LEASES}",
         *own,
     ))  # fmt: skip
 

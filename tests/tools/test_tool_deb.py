@@ -120,6 +120,7 @@ def key(workshop: Workshop) -> str:
         "",
         "--quick-gen-key",
         "pool@example.org",
+        "ed25519",
     ]
     subprocess.run(command, env={**os.environ, "GNUPGHOME": str(home)}, check=True)
     return "pool@example.org"
@@ -172,7 +173,7 @@ def test_a_key_with_a_passphrase_is_an_error_and_no_question(
     home = workshop.environment["GNUPGHOME"]
     subprocess.run(
         ["gpg", "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", "secret",
-         "--quick-gen-key", "locked@example.org"],
+         "--quick-gen-key", "locked@example.org", "ed25519"],
         env={**os.environ, "GNUPGHOME": home}, check=True,
     )  # fmt: skip
     subprocess.run(
