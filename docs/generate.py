@@ -31,6 +31,7 @@ from imagebuilder.disk import gpt
 from imagebuilder.disk.entry import LISTS, PLUGINS
 from imagebuilder.element import pkgmap
 from imagebuilder.formats.model import Source
+from imagebuilder.netboot.load import SCHEMA as HOSTS
 from imagebuilder.plan import make
 from imagebuilder.tools import table as tools
 from imagebuilder.tools.model import DEBIAN, REDHAT, SUSE, UBUNTU
@@ -67,6 +68,7 @@ def pages() -> Mapping[str, str]:
         "element-yaml.md": element_yaml_page(),
         "package-installs.md": package_installs_page(),
         "images.md": images_page(),
+        "hosts.md": hosts_page(),
         **element_pages.pages(ROOT / "elements"),
     }
 
@@ -228,6 +230,20 @@ def images_page() -> str:
     )
 
 
+def hosts_page() -> str:
+    """Files that say which machine starts what by network, by their schema."""
+    top = _schema(HOSTS)
+    entry = top["properties"]["entries"]["additionalProperties"]
+    parts = {
+        "An entry of entries": entry,
+        "from": entry["properties"]["from"],
+        "An entry of hosts": top["properties"]["hosts"]["items"],
+        "dhcp": top["properties"]["dhcp"],
+    }
+    tables = [text for title, part in parts.items() for text in (f"## {title}", _keys(part, title))]
+    return page("What machines start by network", texts.HOSTS, _keys(top, "hosts"), *tables)
+
+
 def _flags(option: options.Option) -> list[str]:
     return [f"-{option.short}"] * bool(option.short) + [f"--{option.long}"] * bool(option.long)
 
@@ -312,6 +328,9 @@ def _values(value: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
         return _values(defs[value["$ref"].rpartition("/")[2]], defs)
     if "enum" in value:
         return ", ".join(code(str(choice)) for choice in value["enum"])
+    if "oneOf" in value or "const" in value:
+        several = value.get("oneOf", [value])
+        return " or ".join(code(v["const"]) if "const" in v else _values(v, defs) for v in several)
     if "then" in value and "type" not in value:
         return "text, or a list of texts"
     kinds = value.get("type", "anything")

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagebuilder.netboot import loaders, publish, serve
+from imagebuilder.errors import ConfigError
+from imagebuilder.netboot import loaders, publish, serve, source
+from imagebuilder.netboot.model import Source
 from imagebuilder.process import find
 
 if TYPE_CHECKING:
@@ -154,3 +156,21 @@ def test_dhcp_names_the_loader_for_each_firmware(published: Workshop) -> None:
     assert said == [f"10.9.0.7 10.9.0.1 {name}" for name in names], (
         done.stdout + done.stderr + (place / "served").read_text()
     )
+
+
+@pytest.mark.skipif(not find("xorriso"), reason="needs xorriso")
+def test_an_iso_images_menus_say_what_is_started(workshop: Workshop) -> None:
+    place = workshop.directory
+    (place / "tree/isolinux").mkdir(parents=True)
+    (place / "tree/kernel").write_bytes(KERNEL)
+    (place / "tree/initrd").write_bytes(b"initrd")
+    menu = "label live\n  menu label Live\n  kernel /no\nlabel install\n  menu label Install\n"
+    menu += "  kernel /kernel\n  append initrd=/initrd\n"
+    (place / "tree/isolinux/isolinux.cfg").write_text(menu)
+    words = ("xorriso", "-as", "mkisofs", "-r", "-o", place / "a.iso", place / "tree")
+    subprocess.run(words, check=True, capture_output=True)
+    parts = source.find(Source(where="x", iso=place / "a.iso", whole=True))
+    assert (parts.kernel, parts.initrds) == (KERNEL, (b"initrd",))
+    assert parts.iso == place / "a.iso"
+    with pytest.raises(ConfigError, match="no menu entry fits 'Rescue'"):
+        source.find(Source(where="x", iso=place / "a.iso", menu="Rescue"))
