@@ -7,16 +7,15 @@ unpacks all into one tree.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from imagebuilder.initrd import load, newc, rootfs, source
 from imagebuilder.initrd.additions import overlay, placed
 from imagebuilder.initrd.model import Entry
 from imagebuilder.initrd.source import Wish
 from imagebuilder.netboot.model import Content
+from imagebuilder.netboot.source import joined
 
 NAME = "files.cpio"
-END = bytes(4)  # what lz4's decompressor takes for the end
 
 
 def make(
@@ -26,18 +25,10 @@ def make(
     epoch: int,
 ) -> bytes:
     """An archive of files of the host and of contents; raise ConfigError if they do not fit."""
-    base = b"".join(separated(content) for content in initrds)
+    base = joined(initrds)
     root = rootfs.of(load.load(base, "initrd")) if base else rootfs.Rootfs()
     wanted = [entry for wish in wishes for entry in source.load(wish, root, epoch)]
     wanted += [
         Entry(name=name, mode=0o100644, mtime=epoch, content=content) for name, content in contents
     ]
     return newc.write(overlay(root, placed(root, wanted, "initrd")))
-
-
-def separated(content: Content) -> bytes:
-    """An initrd that another may follow at once, whatever a loader puts between them."""
-    data = content.read_bytes() if isinstance(content, Path) else content
-    if data.endswith(END) and len(data) % 4 == 0:
-        return data
-    return data + END + bytes(-len(data) % 4)

@@ -127,7 +127,7 @@ def _with(job: Job, made: Made, own: Additions, home: str, names: Names) -> Star
         archive = overlay.make(made.initrds, own.files, contents, job.epoch)
         job.files[f"{home}/{overlay.NAME}"] = archive
         for name, content in zip(_initrds(made), made.initrds, strict=True):
-            job.files[name] = overlay.separated(content)
+            job.files[name] = source.separated(content)
         initrds = (*_initrds(made), f"{home}/{overlay.NAME}")
     known = replace(names, server=job.site.server, http=job.site.http, iso=_url(job.site, made.iso))
     told = placement.arguments if placement else ()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
 from imagebuilder import magic
 from imagebuilder.errors import ConfigError
+from imagebuilder.initrd import load, modules, rootfs
 from imagebuilder.iso import roles, tree
 from imagebuilder.iso.probe import probe
 from imagebuilder.netboot.model import Content, Source
 
 SUFFIXES = ((".kernel", ".initramfs"), (".vmlinuz", ".initrd"))
-LARGEST_KERNEL = 2**28
+END = bytes(4)  # what lz4's decompressor takes for the end
 PE, SETUP = b"MZ", b"HdrS"  # an EFI program; Linux' own header for x86
 
 
@@ -27,7 +29,45 @@ class Parts:
 
 
 def find(source: Source) -> Parts:
-    """Kernel and initrds of a source; raise ConfigError for what is missing or of another kind."""
+    """Kernel and initrds of a source.
+
+    Raise ConfigError for what is missing, of another kind, or not for each other.
+    """
+    parts = _parts(source)
+    _check_modules(parts, source.where)
+    return parts
+
+
+def joined(contents: Iterable[Content]) -> bytes:
+    """Initrds as the kernel gets them: one after another."""
+    return b"".join(separated(content) for content in contents)
+
+
+def separated(content: Content) -> bytes:
+    """An initrd that another may follow at once, whatever a loader puts between them."""
+    data = _bytes(content)
+    if data.endswith(END) and len(data) % 4 == 0:
+        return data
+    return data + END + bytes(-len(data) % 4)
+
+
+def _bytes(content: Content) -> bytes:
+    return content.read_bytes() if isinstance(content, Path) else content
+
+
+def _check_modules(parts: Parts, where: str) -> None:
+    """Raise ConfigError if the initrds have modules, and none of them for the kernel."""
+    kernel = _bytes(parts.kernel)
+    if kernel[0x202:0x206] != SETUP or not parts.initrds:
+        return
+    release = modules.kernel_release(kernel, where)
+    there = modules.releases(rootfs.of(load.load(joined(parts.initrds), f"{where}: initrd")))
+    if there and release not in there:
+        what = f"the kernel is {release}, its initrd has modules of {', '.join(there)}"
+        raise ConfigError(what, where=where, hint="give a kernel and an initrd of one system")
+
+
+def _parts(source: Source) -> Parts:
     if source.iso is not None:
         return _of_iso(source, source.iso)
     if source.ramdisk is not None:

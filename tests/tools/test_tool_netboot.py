@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imagebuilder.errors import ConfigError
+from imagebuilder.initrd import newc
+from imagebuilder.initrd.model import Archive, Entry
 from imagebuilder.netboot import loaders, publish, serve, source
 from imagebuilder.netboot.model import Source
 from imagebuilder.process import find
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from conftest import Workshop
 
 KERNEL = b"MZ" + bytes(0x200) + b"HdrS"
+INITRD = newc.write(Archive(entries=(Entry(name="init", mode=0o100755),)))
 SITE = """\
 server: 10.9.0.1
 http: http://10.9.0.1:8000
@@ -163,14 +166,14 @@ def test_an_iso_images_menus_say_what_is_started(workshop: Workshop) -> None:
     place = workshop.directory
     (place / "tree/isolinux").mkdir(parents=True)
     (place / "tree/kernel").write_bytes(KERNEL)
-    (place / "tree/initrd").write_bytes(b"initrd")
+    (place / "tree/initrd").write_bytes(INITRD)
     menu = "label live\n  menu label Live\n  kernel /no\nlabel install\n  menu label Install\n"
     menu += "  kernel /kernel\n  append initrd=/initrd\n"
     (place / "tree/isolinux/isolinux.cfg").write_text(menu)
     words = ("xorriso", "-as", "mkisofs", "-r", "-o", place / "a.iso", place / "tree")
     subprocess.run(words, check=True, capture_output=True)
     parts = source.find(Source(where="x", iso=place / "a.iso", whole=True))
-    assert (parts.kernel, parts.initrds) == (KERNEL, (b"initrd",))
+    assert (parts.kernel, parts.initrds) == (KERNEL, (INITRD,))
     assert parts.iso == place / "a.iso"
     with pytest.raises(ConfigError, match="no menu entry fits 'Rescue'"):
         source.find(Source(where="x", iso=place / "a.iso", menu="Rescue"))

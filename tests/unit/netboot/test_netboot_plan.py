@@ -279,6 +279,19 @@ def test_a_kernel_without_initrd_starts(place: Path) -> None:
     assert "initrd /hosts/web/files.cpio" in web
 
 
+def test_an_initrd_of_another_kernel_is_refused(place: Path) -> None:
+    header = bytearray(0x210) + b"6.1.0-9-amd64 (me)\0"
+    header[0x202:0x206], header[0x20E:0x210] = b"HdrS", (0x10).to_bytes(2, "little")
+    (place / "agent.kernel").write_bytes(header)
+    directories = ("lib", "lib/modules", "lib/modules/6.1.0-10-amd64")
+    entries = [Entry(name=name, mode=0o40755) for name in directories]
+    entries.append(Entry(name="lib/modules/6.1.0-10-amd64/a.ko", mode=0o100644))
+    (place / "agent.initramfs").write_bytes(newc.write(Archive(entries=tuple(entries))))
+    said = "the kernel is 6.1.0-9-amd64, its initrd has modules of 6.1.0-10-amd64"
+    with pytest.raises(ConfigError, match=said):
+        made(place)
+
+
 def test_words_are_quoted_for_grub() -> None:
     assert grub.quoted("a=b,c") == "a=b,c"
     assert grub.quoted("a;$b'c") == r"'a;$b'\''c'"
