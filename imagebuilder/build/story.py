@@ -25,7 +25,7 @@ from imagebuilder.build.attach import Attached, attach
 from imagebuilder.build.pour import Pouring, poured, stage
 from imagebuilder.build.prepare import settle
 from imagebuilder.build.scratch import scratch
-from imagebuilder.cache import bound
+from imagebuilder.cache import bound, sources
 from imagebuilder.cache.model import limits
 from imagebuilder.disk.fstab import fstab
 from imagebuilder.element.model import PHASES, Phase
@@ -35,7 +35,7 @@ from imagebuilder.formats.model import Artefact
 from imagebuilder.hooks import merged
 from imagebuilder.hooks.phase import Work, run_phase
 from imagebuilder.hooks.place import Place
-from imagebuilder.options import Request
+from imagebuilder.options import Request, cache_directory
 from imagebuilder.plan import make
 from imagebuilder.plan.model import Plan
 from imagebuilder.process import run
@@ -89,6 +89,7 @@ def _prune(plan: Plan) -> None:
     most = limits(plan.request.environment)
     bound.prune(layers.store_of(plan), downloads.store_of(plan.request), most)
     finished.store_of(plan.request).prune(most, time.time())
+    sources.prune(cache_directory(plan.request), most)
 
 
 def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> layers.Making:

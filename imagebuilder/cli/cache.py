@@ -15,7 +15,7 @@ from imagebuilder.cache.model import MAX_AGE, MAX_SIZE, Layer, Limits, limits, p
 from imagebuilder.cache.outputs import OutputStore
 from imagebuilder.cache.store import SHORT, Store, shortened
 from imagebuilder.cache.verify import State, Verdict
-from imagebuilder.cli import cache_downloads, cache_outputs
+from imagebuilder.cli import cache_downloads, cache_outputs, cache_sources
 from imagebuilder.cli.table import age, table
 from imagebuilder.errors import ConfigError
 from imagebuilder.events import Event, Said
@@ -43,6 +43,9 @@ def _add_own(name: str, action: argparse.ArgumentParser) -> None:
     # fmt: off
     if name == "ls":
         action.add_argument("--downloads", action="store_true", help="list downloads instead")
+        action.add_argument(
+            "--sources", action="store_true", help="list clones, archives and pip's cache instead"
+        )
         action.add_argument("--json", action="store_true", help="print JSON")
     elif name == "verify":
         action.add_argument("ids", nargs="*", metavar="ID",
@@ -80,6 +83,8 @@ def _outputs(store: Store) -> OutputStore:
 def _ls(store: Store, arguments: argparse.Namespace) -> int:
     if arguments.downloads:
         return cache_downloads.ls(_downloads(store), arguments)
+    if arguments.sources:
+        return cache_sources.ls(store.root.parent, arguments)
     layers = sorted(store.entries(), key=lambda layer: (layer.used, layer.key), reverse=True)
     if arguments.json:
         print(json.dumps([_document(layer) for layer in layers], indent=2))
@@ -104,6 +109,7 @@ def _du(store: Store, arguments: argparse.Namespace) -> int:
     print(f"{_sum(layers)} in {store.root}")
     cache_outputs.du(_outputs(store))
     cache_downloads.du(_downloads(store))
+    cache_sources.du(store.root.parent)
     if bound.max_size is not None and bound.max_age is not None:
         days = bound.max_age / timedelta(days=1)
         print(f"limits: {bound.max_size}, {days:g} days after the last use")
@@ -137,6 +143,7 @@ def _prune(store: Store, arguments: argparse.Namespace) -> int:
     before = store.keys()
     done = bound.prune(store, _downloads(store), _limits(arguments))
     cache_outputs.prune(_outputs(store), _limits(arguments))
+    cache_sources.prune(store.root.parent, _limits(arguments))
     removed = done.layers
     others = len(set(before) - set(store.keys())) - len(removed)
     for layer in removed:

@@ -142,6 +142,22 @@ def test_a_branch_that_moved_is_fetched_again_unless_offline(
     assert content(workshop, "opt/app/file") == "third\n"
 
 
+def test_a_damaged_clone_is_made_again_but_not_offline(workshop: Workshop, origin: Path) -> None:
+    line = f"app git /opt/app file://{origin}\n"
+    assert build(workshop, line)[0] == 0
+    (pack,) = (workshop.directory / ".cache").rglob("source-repositories/**/*.pack")
+    pack.chmod(0o644)
+    whole = pack.read_bytes()
+    pack.write_bytes(whole[:-40] + b"\0" + whole[-39:])
+    status, log = build(workshop, line, "--offline")
+    assert status == 1
+    assert f"the kept clone of file://{origin} is damaged" in log
+    status, log = build(workshop, line)
+    assert status == 0, log
+    assert "is damaged, and is made again" in log
+    assert content(workshop, "opt/app/file") == "second\n"
+
+
 def test_the_image_shares_no_file_with_the_cache(workshop: Workshop, origin: Path) -> None:
     workshop.element("owner", {"install.d/50-owner": "chmod -R a-w /opt/app; chmod -R 777 /opt\n"})
     line = f"app git /opt/app {origin}\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,3 +190,35 @@ def test_offline_an_index_that_is_not_signed_is_refused(machine: Machine) -> Non
     done = machine.download(DIB_OFFLINE="1")
     assert done.returncode != 0
     assert "invalid" in done.stderr
+
+
+def test_messages_of_the_cache_and_of_the_real_transport_do_not_mix(tmp_path: Path) -> None:
+    """Both answer at once here, which apt's own programs do only now and then."""
+    methods, wishes = tmp_path / "methods", 60
+    methods.mkdir()
+    status = "102 Status\nURI: http://here/real\nMessage: one\nMore: two\n"
+    real = f"until read -r -t 0.001 || [ $? = 1 ]; do\nprintf '%s\\n' '{status}'\ndone\n"
+    (methods / "http").write_text(f"#!/bin/bash\n{real}")
+    (methods / "http").chmod(0o755)
+    (methods / "copy").symlink_to("/usr/lib/apt/methods/copy")
+    text = TRANSPORT.read_text()
+    assert "methods=/usr/lib/apt/methods\n" in text
+    transport = tmp_path / "http"
+    transport.write_text(text.replace("methods=/usr/lib/apt/methods\n", f"methods={methods}\n"))
+    store = Downloads(tmp_path / "downloads/store")
+    (tmp_path / "downloads/new").mkdir(parents=True)
+    assert store.make()
+    (tmp_path / "package").write_text("content")
+    key = store.keep(tmp_path / "package")
+    names = f"URI: http://here/kept\nFilename: {tmp_path}/got\n"
+    done = subprocess.run(
+        ["bash", transport],
+        input=f"600 URI Acquire\n{names}Expected-SHA256: {key}\n\n" * wishes,
+        env={"PATH": "/usr/bin:/bin", "TMP_BUILD_DIR": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    messages = Counter(done.stdout.replace("\n\n", "\n\0").split("\0"))
+    kept = f"201 URI Done\n{names}Size: 7\nSHA256-Hash: {key}\n"
+    assert done.returncode == 0, done.stderr
+    assert set(messages) == {status, kept, ""}
+    assert messages[kept] == wishes
