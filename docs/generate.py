@@ -161,7 +161,8 @@ def formats_page() -> str:
 
 
 def _made_from(source: Source) -> str:
-    return "tree" if source is Source.TREE else "disk"
+    names = {Source.TREE: "tree", Source.MEDIUM: "files of a CD that `media.d` leaves"}
+    return names.get(source, "disk")
 
 
 def block_device_page() -> str:

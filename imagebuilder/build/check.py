@@ -24,7 +24,7 @@ def before(draft: Draft) -> None:
     wanted = outputs(draft, epoch=0)
     for output in wanted:
         place.check(output)
-    poured = any(registry.find("formats", o.format).SOURCE is not Source.TREE for o in wanted)
+    poured = any(registry.find("formats", o.format).SOURCE.is_disk for o in wanted)
     filesystems = draft.disk.filesystems if poured else ()
     modules = {fs.type: registry.find("filesystems", fs.type) for fs in filesystems}
     pools = ["thin-pool"] if any(v.kind is Kind.THIN_POOL for v in draft.disk.volumes) else []
@@ -34,6 +34,12 @@ def before(draft: Draft) -> None:
             modules[fs.type].check(fs)
     if draft.attached:
         attach.check(draft.disk, draft.attached)
+
+
+def has_medium(draft: Draft) -> bool:
+    """Whether an output is made of the files of a CD."""
+    sources = [registry.find("formats", name).SOURCE for name in draft.types]
+    return Source.MEDIUM in sources
 
 
 def make_cache(request: Request) -> None:

@@ -28,7 +28,7 @@ from imagebuilder.build.scratch import scratch
 from imagebuilder.cache import bound, sources
 from imagebuilder.cache.model import limits
 from imagebuilder.disk.fstab import fstab
-from imagebuilder.element.model import PHASES, Phase
+from imagebuilder.element.model import MEDIUM_PHASES, PHASES, Phase
 from imagebuilder.errors import ConfigError
 from imagebuilder.events import Listener, Said
 from imagebuilder.formats.model import Artefact
@@ -123,10 +123,21 @@ def _finish_tree(pouring: Pouring, tree: layers.Tree) -> convert.Disks:
         finish.return_resolver(place.tree)
         finish.tidy(place.tree)
         tree.pile.clamp_times(plan.epoch)
+    _fill_medium(plan, place, listen)
     if disk:
         attached = disk
         return lambda _: attached.detached(blocks)
     return lambda whole: poured(pouring, blocks, whole=whole)
+
+
+def _fill_medium(plan: Plan, place: Place, listen: Listener) -> None:
+    """Run the phases that make the files of a CD of the finished tree, if one was asked for."""
+    if not check.has_medium(plan.draft):
+        return
+    for name in ("tree", "initrd"):
+        (place.medium / name).mkdir(parents=True)
+    for phase in MEDIUM_PHASES:
+        run_phase(_work(plan, place, phase, listen))
 
 
 def _on_the_disk(pouring: Pouring, making: layers.Making) -> Attached:

@@ -37,6 +37,12 @@ PHASES = (
     Phase("finalise", Where.TARGET),
     Phase("cleanup", Where.HOST),
 )
+# After the others, and only where a medium (a CD) is made of the tree.
+MEDIUM_PHASES = (
+    Phase("media", Where.HOST),
+    Phase("initrd", Where.HOST),
+)
+ALL_PHASES = (*PHASES, *MEDIUM_PHASES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,8 @@ A format is a module, found by name among the entry points `imagebuilder.formats
     SUFFIXES: Mapping[str, str]               what a file's name ends in, for each format's name
     write(source: Path, output: Output, run: Runner) -> Artefact
 
-With `SOURCE` being `Source.IMAGE`, `source` is a `disk.image.Image`.
+With `SOURCE` being `Source.IMAGE`, `source` is a `disk.image.Image`; with `Source.MEDIUM` it is the
+directory that `media.d` and `initrd.d` have filled.
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ class Source(Enum):
     DISK = "disk"  # the scratch file with the whole disk
     IMAGE = "image"  # the same, but parts of the disk may still lie in the tree
     TREE = "tree"  # the root tree
+    MEDIUM = "medium"  # the files of a CD, made of the tree by media.d and initrd.d
+
+    @property
+    def is_disk(self) -> bool:
+        """Whether the tree has to be poured into filesystems for it."""
+        return self in (Source.DISK, Source.IMAGE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +46,7 @@ class Output:
     overwrite: bool = False  # do not keep an older file of this name
     epoch: int = 0  # SOURCE_DATE_EPOCH: nothing in the file is younger
     memory: Memory = field(default_factory=Memory)  # earlier outputs, for formats that use it
+    environment: Mapping[str, str] = field(default_factory=dict)  # what environment.d has left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

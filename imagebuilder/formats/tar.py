@@ -34,8 +34,11 @@ def write(source: Path, output: Output, run: Runner) -> Artefact:
     return place.place(output, lambda path: _pack(source, path, output), lambda: _allocated(source))
 
 
-def archive(tree: Path, target: Path, epoch: int) -> Command:
-    """The command that writes `tree` to `target`; nothing in it is younger than `epoch`."""
+def archive(tree: Path, target: Path, epoch: int, empty: tuple[str, ...] = EMPTY) -> Command:
+    """The command that writes `tree` to `target`; nothing in it is younger than `epoch`.
+
+    Of the directories in `empty` there is nothing but themselves.
+    """
     return Command((
         "tar", "--create",
         "--file", os.fspath(target),
@@ -49,7 +52,7 @@ def archive(tree: Path, target: Path, epoch: int) -> Command:
         "--acls",
         "--xattrs", "--xattrs-include", "*",
         "--anchored",
-        *(f"--exclude=./{name}/*" for name in EMPTY),
+        *(f"--exclude=./{name}/*" for name in empty),
         "--directory", os.fspath(tree),
         ".",
     ))  # fmt: skip
@@ -59,7 +62,7 @@ def _pack(tree: Path, target: Path, output: Output) -> Mapping[str, str]:
     digests = {name: hashlib.new(name, usedforsecurity=False) for name in output.checksums}
     with (
         target.open("wb") as file,
-        closing(_archived(tree, output.epoch)) as chunks,
+        closing(archived(tree, output.epoch)) as chunks,
     ):
         for piece in PACKERS[output.format](chunks):
             file.write(piece)
@@ -68,7 +71,9 @@ def _pack(tree: Path, target: Path, output: Output) -> Mapping[str, str]:
     return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
-def _archived(tree: Path, epoch: int) -> Generator[bytes, None, None]:
+def archived(
+    tree: Path, epoch: int, empty: tuple[str, ...] = EMPTY
+) -> Generator[bytes, None, None]:
     """The archive of `tree`, piece by piece; raise CommandError unless it is complete.
 
     tar writes into a pipe of its own, because its standard output carries its messages.
@@ -80,7 +85,7 @@ def _archived(tree: Path, epoch: int) -> Generator[bytes, None, None]:
         open_writer = stack.enter_context(ExitStack())
         open_writer.callback(os.close, writer)
         fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, PIPE)
-        command = archive(tree, Path(f"/proc/{os.getpid()}/fd/{writer}"), epoch)
+        command = archive(tree, Path(f"/proc/{os.getpid()}/fd/{writer}"), epoch, empty)
         program = stack.enter_context(process.started(command))
         assert program.stdout
         yield from _drained(reader, program.stdout.fileno(), said, open_writer.close)

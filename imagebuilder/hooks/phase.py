@@ -27,7 +27,8 @@ PATIENCE = 60.0  # seconds for a fingerprint
 LAST_LINES = 12
 LONGEST_LINE = 1 << 16
 NOT_IN_TARGET = ("TMPDIR", "VIRTUAL_ENV")
-SEES_TARGET_ROOT = ("root", "cleanup")
+SEES_TARGET_ROOT = ("root", "cleanup", "media", "initrd")
+SEES_THE_MEDIUM = ("media", "initrd")
 SEES_KERNEL_FILESYSTEMS = ("extra-data", "post-root", "pre-finalise", "cleanup")
 
 
@@ -193,6 +194,9 @@ def _variables(work: Work) -> dict[str, str]:
     }
     if work.phase.name in SEES_TARGET_ROOT:
         given["TARGET_ROOT"] = str(work.place.tree)
+    if work.phase.name in SEES_THE_MEDIUM:
+        given["TARGET_MEDIA"] = str(work.place.medium / "tree")
+        given["TARGET_INITRD"] = str(work.place.medium / "initrd")
     if work.inside:
         given = {key: value for key, value in given.items() if key not in NOT_IN_TARGET}
         return {**given, "HOME": "/root", "PATH": f"{PATH}:{library / 'bin'}"}

@@ -34,7 +34,7 @@ INWARD = (
     "DIB_OFFLINE", "DIB_QUIET",
 )  # fmt: skip
 NO_DISK = "no-final-image"  # anywhere in an element's name
-OF_THE_TREE = "tree"  # the SOURCE of formats that are archives of the tree
+NOT_DISKS = ("tree", "medium")  # the SOURCE of formats that need no disk
 # What bash takes for an exported function; a hook calls it as `... || die 'message'`.
 DIE = """\
 () {  local status=$?;
@@ -105,7 +105,7 @@ def _types(request: Request, elements: tuple[Element, ...]) -> tuple[str, ...]:
     return tuple(
         name
         for name in dict.fromkeys(request.types)
-        if not others or registry.find("formats", name).SOURCE.value == OF_THE_TREE
+        if not others or registry.find("formats", name).SOURCE.value in NOT_DISKS
     )
 
 

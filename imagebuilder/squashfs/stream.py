@@ -20,6 +20,18 @@ def unpack(image: Path) -> Command:
     return Command(("sqfs2tar", "-r", ".", os.fspath(image)))
 
 
+def extract(directory: Path) -> Command:
+    """The command that writes the files of such an archive to a directory, owners included."""
+    return Command((
+        "tar", "--extract",
+        "--file", "-",
+        "--numeric-owner",
+        "--same-permissions",
+        "--xattrs", "--xattrs-include", "*",
+        "--directory", os.fspath(directory),
+    ))  # fmt: skip
+
+
 def pack(image: Path, like: Superblock) -> Command:
     """The command that makes an image of a tar archive, with the options of another."""
     return Command((

@@ -47,6 +47,7 @@ ELEMENTS: Mapping[str, tuple[str, ...]] = {
     "debian": ("debian",),
     "debian-minimal": ("debian",),
     "iso": ("iso", "vfat"),
+    "iso-medium": ("iso", "vfat", "squashfs", "initrd"),
     "source-repositories": ("sources",),
     "ubuntu": ("ubuntu",),
     "ubuntu-minimal": ("ubuntu",),
