@@ -148,9 +148,9 @@ def test_a_damaged_clone_is_made_again_but_not_offline(workshop: Workshop, origi
     (pack,) = (workshop.directory / ".cache").rglob("source-repositories/**/*.pack")
     pack.chmod(0o644)
     whole = pack.read_bytes()
-    pack.write_bytes(whole[:-40] + b"\0" + whole[-39:])
+    pack.write_bytes(whole[:-40] + bytes((whole[-40] ^ 1,)) + whole[-39:])
     status, log = build(workshop, line, "--offline")
-    assert status == 1
+    assert status == 1, log
     assert f"the kept clone of file://{origin} is damaged" in log
     status, log = build(workshop, line)
     assert status == 0, log
