@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from imagebuilder import registry
@@ -24,6 +25,9 @@ def before(draft: Draft) -> None:
     wanted = outputs(draft, epoch=0)
     for output in wanted:
         place.check(output)
+        module = registry.find("formats", output.format)
+        if hasattr(module, "check"):
+            module.check(replace(output, environment=draft.variables))
     poured = any(registry.find("formats", o.format).SOURCE.is_disk for o in wanted)
     filesystems = draft.disk.filesystems if poured else ()
     modules = {fs.type: registry.find("filesystems", fs.type) for fs in filesystems}

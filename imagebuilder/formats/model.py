@@ -5,6 +5,7 @@ A format is a module, found by name among the entry points `imagebuilder.formats
     SOURCE: Source                            what it is made from
     SUFFIXES: Mapping[str, str]               what a file's name ends in, for each format's name
     write(source: Path, output: Output, run: Runner) -> Artefact
+    check(output: Output) -> None             where it can be said early that it would fail
 
 With `SOURCE` being `Source.IMAGE`, `source` is a `disk.image.Image`; with `Source.MEDIUM` it is the
 directory that `media.d` and `initrd.d` have filled.
@@ -45,8 +46,8 @@ class Output:
     checksums: tuple[str, ...] = ()  # of "md5", "sha256"
     overwrite: bool = False  # do not keep an older file of this name
     epoch: int = 0  # SOURCE_DATE_EPOCH: nothing in the file is younger
-    memory: Memory = field(default_factory=Memory)  # earlier outputs, for formats that use it
     environment: Mapping[str, str] = field(default_factory=dict)  # what environment.d has left
+    memory: Memory = field(default_factory=Memory)  # earlier outputs, for formats that use it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

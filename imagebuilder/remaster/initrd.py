@@ -7,7 +7,7 @@ to come out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -91,8 +91,14 @@ def appended(data: bytes, where: str, changes: Changes, run: Runner = process.ru
 
 
 def edited(data: bytes, where: str, changes: Changes, run: Runner = process.run) -> bytes:
-    """The initrd with the changes; raise ConfigError if there are none."""
+    """The initrd with the changes; raise ConfigError if there are none.
+
+    If a directory has nothing but more files, or other ones, they are appended: that leaves all
+    there is as it is, and compressing it again takes long.
+    """
     before = load.load(data, where)
+    if (more := _only_more(before, changes)) and not any(s.objection for s in before.segments):
+        return appended(data, where, more, run)
     after = changed(edit.mended(before), changes, run)
     if after == before and changes.unchanged:
         return data
@@ -119,6 +125,19 @@ def changed(initrd: Initrd, changes: Changes, run: Runner) -> Initrd:
     for patch in changes.patches:
         initrd = _patched(initrd, patch, changes.epoch)
     return edit.converted(initrd, changes.kind) if changes.kind else initrd
+
+
+def _only_more(initrd: Initrd, changes: Changes) -> Changes | None:
+    """The changes as files to add, if they can be made so."""
+    if changes.tree is None or replace(changes, tree=None, unchanged=False) != Changes(
+        epoch=changes.epoch
+    ):
+        return None
+    root = rootfs.of(initrd)
+    gone, wishes = directory.of_initrd(root, changes.tree)
+    if gone or not wishes or any(root.is_directory(wish.path) for wish in wishes):
+        return None
+    return Changes(add=wishes, epoch=changes.epoch)
 
 
 def _as_tree(initrd: Initrd, tree: Path, epoch: int) -> Initrd:

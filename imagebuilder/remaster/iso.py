@@ -128,6 +128,12 @@ def _packed(job: Job) -> Job:
     return replace(job, plan=iso_plan.completed(job.files, job.plan, made))
 
 
+def check_source(iso: Iso) -> None:
+    """Raise ConfigError for an image of which no copy can be made, or that nothing starts."""
+    _check_boots(iso, IsoChanges())
+    _check_grown(iso, IsoChanges())
+
+
 def _check(iso: Iso, changes: IsoChanges, problems: Problems) -> None:
     for check in (_check_boots, _check_grown, _check_sum, _check_volume_id):
         with problems.noted():

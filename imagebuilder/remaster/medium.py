@@ -34,13 +34,30 @@ SUMS = "md5sum.txt"
 NOT_LISTED = (SUMS, make.BIOS, make.CATALOG)  # they change when the image is written
 
 
+def check(output: Output) -> None:
+    """Raise the error that making the image would end with otherwise, before there is a tree."""
+    volume_id = output.environment.get("DIB_ISO_VOLUME_ID", "")
+    if len(volume_id) > story.LONGEST_ID:
+        what = f"a volume id has at most {story.LONGEST_ID} characters: {volume_id!r}"
+        raise ConfigError(what, where="DIB_ISO_VOLUME_ID")
+    if base := _base(output):
+        story.check_source(probe(base))
+        if output.path.exists() and base.samefile(output.path):
+            raise ConfigError("is the source, which is never changed", where=str(output.path))
+
+
 def write(source: Path, output: Output, run: Runner) -> Artefact:
     """Write the image; raise ConfigError if it could not start."""
-    base = output.environment.get(BASE, "").removeprefix("file://").removeprefix("file:")
-    if not base:
+    base = _base(output)
+    if base is None:
         return made(source, output)
-    with story.copied(Path(base), _changes(source, output), run, Problems()) as copy:
+    with story.copied(base, _changes(source, output), run, Problems()) as copy:
         return place.place(output, copy.write, lambda: copy.needed)
+
+
+def _base(output: Output) -> Path | None:
+    given = output.environment.get(BASE, "").removeprefix("file://").removeprefix("file:")
+    return Path(given) if given else None
 
 
 def made(source: Path, output: Output) -> Artefact:

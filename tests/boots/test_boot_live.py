@@ -1,0 +1,94 @@
+"""A live CD comes up, and so does a copy that elements have changed from the inside."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagebuilder.iso import tree
+from imagebuilder.iso.probe import probe
+from imagebuilder.process import find
+from imagebuilder.remaster import inner
+from imagebuilder.remaster.iso_diff import parts, shown
+from imagebuilder.squashfs.image import Image
+
+if TYPE_CHECKING:
+    from conftest import Workshop
+
+pytestmark = [
+    pytest.mark.boots,
+    pytest.mark.skipif(os.geteuid() != 0, reason="builds as root here"),
+    *(
+        pytest.mark.skipif(find(tool) is None, reason=f"needs {tool}")
+        for tool in ("qemu-system-x86_64", "mmdebstrap", "xorriso", "mcopy", "sqfs2tar", "tar2sqfs")
+    ),
+]
+ROOT = "live/filesystem.squashfs"
+BRANDING = {
+    "element-deps": "installer-iso\n",
+    "package-installs.yaml": "bc:\n",
+    "static/etc/issue": "PENGUIN SYSTEM\n",
+    "media.d/50-branding": 'sed -i "s/Live system/Penguin/" "$TARGET_MEDIA/boot/grub/grub.cfg"\n',
+    "initrd.d/50-branding": 'echo "echo PENGUIN INITRD" >>"$TARGET_INITRD/scripts/functions"\n',
+}
+
+
+@pytest.fixture(scope="module")
+def live(images: Workshop) -> Path:
+    done = images.create(
+        "-t", "iso", "-o", "live", "live-iso", "debian-minimal",
+        DIB_RELEASE="bookworm", DIB_LIVE_COMPRESSION="zstd:level=1", DIB_ISO_TIMEOUT="1",
+        DIB_ISO_KERNEL_ARGS="console=ttyS0",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+    return images.directory / "live.iso"
+
+
+@pytest.fixture(scope="module")
+def custom(images: Workshop, live: Path) -> Path:
+    images.element("branding", BRANDING)
+    static = images.directory / "elements/branding/static/etc/issue"
+    assert static.read_text() == "PENGUIN SYSTEM\n"
+    done = images.create(
+        "-n", "-t", "iso", "-o", "custom", "branding",
+        DIB_BASE_ISO=f"file:{live}", DIB_ISO_VOLUME_ID="PENGUIN",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+    return images.directory / "custom.iso"
+
+
+def starts(images: Workshop, image: Path, mode: str, expected: str) -> None:
+    keep = images.directory / "kept"
+    words = ("--mode", mode, "--expect", expected, "--timeout", "400", "--keep", str(keep))
+    done = images.imagebuilder("iso", "test", str(image), *words)
+    console = (keep / f"{mode}.txt").read_text()
+    assert done.returncode == 0, done.stdout + done.stderr + console[-3000:]
+    assert (keep / f"{mode}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_live_system_comes_up_from_cd(images: Workshop, live: Path) -> None:
+    starts(images, live, "bios-cd", "debian login:")
+
+
+def test_secure_boot_accepts_a_live_system_on_a_disk(images: Workshop, live: Path) -> None:
+    starts(images, live, "sb-disk", "Secure boot enabled")
+
+
+def test_only_what_was_changed_differs(live: Path, custom: Path) -> None:
+    old, new = (tree.load(probe(path)) for path in (live, custom))
+    text = shown(parts(old, new))
+    assert f"packages of {ROOT}:" in text
+    assert [line for line in text if line.startswith("  added: bc ")]
+    assert "  +menuentry 'Penguin' {" in text
+    inside: list[Image] = [inner.image(files, ROOT) for files in (old, new)]
+    assert inside[0].made.options == inside[1].made.options
+    assert new.nodes["live/vmlinuz"].mtime == old.nodes["live/vmlinuz"].mtime
+
+
+def test_a_changed_cd_comes_up_as_a_disk_with_what_was_changed(
+    images: Workshop, custom: Path
+) -> None:
+    starts(images, custom, "uefi-disk", r"PENGUIN INITRD[\s\S]*PENGUIN SYSTEM")

@@ -1,0 +1,130 @@
+"""CDs by elements: the installer's of somebody else with changes, and new ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagebuilder.initrd import load, rootfs
+from imagebuilder.iso import checksums, tree
+from imagebuilder.iso.probe import probe
+from imagebuilder.process import find
+from tests.tools.test_tool_iso import ubuntu
+
+if TYPE_CHECKING:
+    from conftest import Workshop
+
+pytestmark = [
+    pytest.mark.builds,
+    pytest.mark.skipif(os.geteuid() != 0, reason="builds as root here"),
+    *(
+        pytest.mark.skipif(find(tool) is None, reason=f"needs {tool}")
+        for tool in ("xorriso", "mcopy", "sqfs2tar", "tar2sqfs")
+    ),
+]
+BRANDING = {
+    "element-deps": "debian-installer-iso\n",
+    "media.d/50-branding": 'echo acme >"$TARGET_MEDIA/acme"\nrm -r "$TARGET_MEDIA/pool"\n'
+    '[ -d "$TARGET_ROOT/etc" ]\n',
+    "initrd.d/50-branding": 'echo "d-i x y z" >"$TARGET_INITRD/preseed.cfg"\n',
+}
+MEDIUM = """\
+mkdir -p "$TARGET_MEDIA/boot/grub/i386-pc"
+grub-mkimage -O i386-pc-eltorito -d /usr/lib/grub/i386-pc -p /boot/grub \\
+    -o "$TARGET_MEDIA/boot/grub/i386-pc/eltorito.img" biosdisk iso9660 normal
+cp /usr/lib/grub/i386-pc/boot_hybrid.img "$TMP_BUILD_DIR/medium/mbr.img"
+echo "menuentry a { true }" >"$TARGET_MEDIA/boot/grub/grub.cfg"
+cp "$TARGET_ROOT/etc/passwd" "$TARGET_MEDIA/"
+"""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return ubuntu(tmp_path_factory.mktemp("base"))
+
+
+def custom(
+    workshop: Workshop, base: Path, *words: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    workshop.element("branding", BRANDING)
+    given = {"DIB_BASE_ISO": f"file:{base}", **variables}
+    return workshop.create("-n", "-t", "iso", "-o", "custom", "branding", *words, **given)
+
+
+def test_hooks_change_the_cd_and_its_initrd(workshop: Workshop, base: Path) -> None:
+    before = base.read_bytes()
+    wanted = {"VOLUME_ID": "ACME", "TIMEOUT": "0", "KERNEL_ARGS": "auto=true"}
+    given = {f"DIB_ISO_{name}": value for name, value in wanted.items()}
+    done = custom(workshop, base, **given)
+    assert done.returncode == 0, done.stdout
+    old, new = tree.load(probe(base)), tree.load(probe(workshop.directory / "custom.iso"))
+    assert base.read_bytes() == before
+    assert new.iso.volume.id == "ACME"
+    assert new.read("acme") == b"acme\n"
+    assert not [path for path in new.nodes if path.startswith("pool")]
+    assert new.nodes["casper/vmlinuz"].mtime == old.nodes["casper/vmlinuz"].mtime
+    menu = new.read("boot/grub/grub.cfg").decode()
+    assert "set timeout=0\n" in menu
+    assert "auto=true ---" in menu
+    assert "-l ACME" in menu.replace("'", "")
+    files = rootfs.of(load.load(new.read("casper/initrd"), "x")).files
+    assert files["preseed.cfg"].content == b"d-i x y z\n"
+    listed = checksums.listed(new.read("md5sum.txt").decode())
+    wrong = [p for p, s in listed.items() if checksums.digest("md5", new.pieces(new.file(p))) != s]
+    assert wrong == []
+
+
+def test_the_same_changes_give_the_same_bytes(workshop: Workshop, base: Path) -> None:
+    made = workshop.directory / "custom.iso"
+    assert custom(workshop, base).returncode == 0
+    first = made.read_bytes()
+    made.unlink()
+    assert custom(workshop, base).returncode == 0
+    assert made.read_bytes() == first
+
+
+def test_a_cd_that_cannot_be_copied_is_refused_before_any_work(
+    workshop: Workshop, base: Path
+) -> None:
+    cut = workshop.directory / "cut.iso"
+    cut.write_bytes(base.read_bytes()[:500_000])
+    for path, message in (
+        (cut, "truncated: the ISO 9660 volume ends at byte"),
+        (workshop.directory / "none.iso", "none.iso: no such file"),
+    ):
+        done = custom(workshop, path)
+        assert done.returncode == 1
+        assert message in done.stdout
+        assert "root begins" not in done.stdout
+    done = custom(workshop, base, DIB_ISO_VOLUME_ID="x" * 33)
+    assert "a volume id has at most 32 characters" in done.stdout
+    assert not (workshop.directory / "custom.iso").exists()
+
+
+def test_a_cd_is_made_of_what_elements_put_on_it(workshop: Workshop) -> None:
+    if not Path("/usr/lib/grub/i386-pc/cdboot.img").exists():
+        pytest.skip("needs grub-pc-bin")
+    workshop.element("medium", {"element-deps": "iso-medium\n", "media.d/50-medium": MEDIUM})
+    words = ("-n", "-t", "iso", "-o", "new", "tiny", "medium")
+    assert (done := workshop.create(*words)).returncode == 0, done.stdout
+    made = workshop.directory / "new.iso"
+    first, files = made.read_bytes(), tree.load(probe(made))
+    assert files.iso.bootable
+    assert files.iso.mbr == "GRUB"
+    listed = checksums.listed(files.read("md5sum.txt").decode())
+    assert {*listed} == {"boot/grub/grub.cfg", "passwd"}
+    made.unlink()
+    assert workshop.create(*words).returncode == 0
+    assert made.read_bytes() == first
+
+
+def test_a_cd_that_nothing_could_start_is_not_made(workshop: Workshop) -> None:
+    done = workshop.create("-n", "-t", "iso", "-o", "new", "tiny")
+    assert done.returncode == 1
+    assert "nothing that could start was put on it" in done.stdout
+    assert "live-iso makes it of the tree" in done.stdout
+    assert not (workshop.directory / "new.iso").exists()
