@@ -48,6 +48,7 @@ ELEMENTS: Mapping[str, tuple[str, ...]] = {
     "debian-minimal": ("debian",),
     "iso": ("iso", "vfat"),
     "iso-medium": ("iso", "vfat", "squashfs", "initrd"),
+    "squashfs-root": ("squashfs",),
     "source-repositories": ("sources",),
     "ubuntu": ("ubuntu",),
     "ubuntu-minimal": ("ubuntu",),
