@@ -28,6 +28,7 @@ from imagebuilder.schema import Document
 SCHEMA = "netboot/schemas/hosts.json"
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 KINDS = ("iso", "ramdisk", "kernel")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")  # a number would be a place in GRUB's menu
 PROBLEM = re.compile(r"[\s\x00-\x1f\x7f]")
 Values = Mapping[str, Any]
 Path_ = tuple[str | int, ...]
@@ -75,7 +76,7 @@ def with_sources(site: Site, given: Iterable[str], arguments: Sequence[str] = ()
     entries = {entry.name: entry for entry in site.entries}
     for text in given:
         name, equals, rest = text.partition("=")
-        if not equals or "/" in name:
+        if not equals or not NAME.fullmatch(name):
             name, rest = _name(text), text
         source = _source_of(rest)
         blank = Entry(name=name, where=f"--from {text}", title=name, source=None, own=Additions())
@@ -151,8 +152,9 @@ def _source_of(text: str) -> Source:
 
 
 def _name(text: str) -> str:
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(text.partition(",")[0]).name)
-    return name.removesuffix(".iso").strip("-.") or "entry"
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(text.partition(",")[0]).name)
+    name = plain.removesuffix(".iso").strip("-.")
+    return name if NAME.fullmatch(name) else f"entry-{name}".strip("-")
 
 
 def _own(row: Values, document: Document, place: Path_, home: Path) -> Additions:
@@ -171,13 +173,17 @@ def _host(row: Values, document: Document, place: Path_, home: Path) -> Host:
     where = document.place(place)
     if "mac" not in row and "ip" not in row:
         raise ConfigError(f"the machine {row['name']!r} has neither mac nor ip", where=where)
+    own = _own(row, document, place, home)
+    if row["entry"] == LOCAL and own != Additions():
+        what = f"the machine {row['name']!r} starts from its own disk, and gets nothing besides"
+        raise ConfigError(what, where=where)
     return Host(
         name=row["name"],
         where=where,
         entry=row["entry"],
         mac=mac(row["mac"], document.place((*place, "mac"))) if "mac" in row else "",
         ip=_ip(row["ip"], document.place((*place, "ip"))) if "ip" in row else None,
-        own=_own(row, document, place, home),
+        own=own,
     )
 
 

@@ -60,6 +60,11 @@ BAD = [
     ("entries: {}\n", ":1:10: in 'entries'"),
     (ENTRY + "hostss: []\n", ":2:1: unknown key 'hostss'"),
     ("entries: {a/b: {}}\n", "'a/b' does not match"),
+    ("entries: {'1': {}}\n", "names of entries begin with a letter"),
+    (
+        ENTRY + "hosts: [{name: x, entry: local, ip: 1.1.1.1, answers: y}]\n",
+        ":2:9: the machine 'x' starts from its own disk",
+    ),
     ("entries: {local: {}}\n", ":1:11: 'local' is the machine's own disk"),
     ("entries: {a: {from: {}}}\n", ":1:21: needs one of iso, ramdisk, kernel"),
     ("entries: {a: {from: {iso: x, kernel: y}}}\n", "needs one of iso, ramdisk, kernel"),
@@ -105,7 +110,12 @@ def test_an_entry_without_a_source_needs_one_from_the_command_line(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("text", "name"),
-    [("out/agent", "agent"), ("a/My OS.iso", "My-OS"), ("/boot/vmlinuz,/boot/initrd", "vmlinuz")],
+    [
+        ("out/agent", "agent"),
+        ("a/My OS.iso", "My-OS"),
+        ("/boot/vmlinuz,/boot/initrd", "vmlinuz"),
+        ("a/7", "entry-7"),
+    ],
 )
 def test_a_source_alone_is_an_entry_and_the_default(text: str, name: str) -> None:
     made = load.with_sources(Site(where="--from", entries=()), [text])
