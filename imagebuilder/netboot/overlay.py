@@ -8,25 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from imagebuilder.initrd import load, newc, rootfs, source
+from imagebuilder.initrd import newc, source
 from imagebuilder.initrd.additions import overlay, placed
 from imagebuilder.initrd.model import Entry
+from imagebuilder.initrd.rootfs import Rootfs
 from imagebuilder.initrd.source import Wish
-from imagebuilder.netboot.model import Content
-from imagebuilder.netboot.source import joined
 
 NAME = "files.cpio"
 
 
 def make(
-    initrds: Sequence[Content],
+    root: Rootfs,
     wishes: Sequence[Wish],
     contents: Sequence[tuple[str, bytes]],
     epoch: int,
 ) -> bytes:
-    """An archive of files of the host and of contents; raise ConfigError if they do not fit."""
-    base = joined(initrds)
-    root = rootfs.of(load.load(base, "initrd")) if base else rootfs.Rootfs()
+    """An archive of files of the host and of contents; raise ConfigError if they do not fit.
+
+    `root` is what the initrds before it hold.
+    """
     wanted = [entry for wish in wishes for entry in source.load(wish, root, epoch)]
     wanted += [
         Entry(name=name, mode=0o100644, mtime=epoch, content=content) for name, content in contents

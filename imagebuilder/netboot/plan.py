@@ -10,6 +10,7 @@ from imagebuilder.answers import load as answers
 from imagebuilder.answers import place as places
 from imagebuilder.answers.model import Kind, Place, Placement
 from imagebuilder.errors import ConfigError
+from imagebuilder.initrd.rootfs import Rootfs
 from imagebuilder.netboot import dnsmasq, grub, ipxe, overlay, pxelinux, source
 from imagebuilder.netboot.loaders import Found
 from imagebuilder.netboot.model import (
@@ -45,11 +46,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """An entry that is in the set: how it starts, and what its initrds hold."""
+    """An entry that is in the set: how it starts, and what its initrds hold.
+
+    `initrds` are the paths of those that it came with, `iso` that of the image it came on.
+    """
 
     entry: Entry
     start: Start
-    initrds: tuple[Content, ...]
+    initrds: tuple[str, ...]
+    root: Rootfs
     iso: str = ""
 
 
@@ -87,16 +92,13 @@ def _entry(job: Job, entry: Entry) -> Made:
     parts = source.find(entry.source)
     home = f"entries/{entry.name}"
     job.files[f"{home}/kernel"] = parts.kernel
-    iso = ""
-    if parts.iso:
-        job.files[f"{home}/{ISO}"] = parts.iso
-        iso = f"{home}/{ISO}"
-    start = Start(name=entry.name, title=entry.title, kernel=f"{home}/kernel")
-    made = Made(entry=entry, start=start, initrds=parts.initrds, iso=iso)
+    iso = f"{home}/{ISO}" if parts.iso else ""
+    job.files.update({iso: parts.iso} if parts.iso else {})
     names = tuple(f"{home}/initrd{number or ''}" for number in range(len(parts.initrds)))
     job.files.update(zip(names, parts.initrds, strict=True))
-    start = replace(start, initrds=names)
-    return replace(made, start=_with(job, replace(made, start=start), entry.own, home, Names()))
+    start = Start(name=entry.name, title=entry.title, kernel=f"{home}/kernel", initrds=names)
+    made = Made(entry=entry, start=start, initrds=names, root=parts.root, iso=iso)
+    return replace(made, start=_with(job, made, entry.own, home, Names()))
 
 
 def _host(job: Job, host: Host, made: Made | None) -> Start:
@@ -109,26 +111,21 @@ def _host(job: Job, host: Host, made: Made | None) -> Start:
     )
     own = bool(host.own.files or host.own.answers)
     names = Names(name=host.name, mac=host.mac, ip=str(host.ip or ""))
-    plain = replace(made, start=replace(made.start, initrds=_initrds(made)))
     home = f"hosts/{host.name}" if own else f"entries/{made.entry.name}"
-    return _with(job, plain, both, home, names)
-
-
-def _initrds(made: Made) -> tuple[str, ...]:
-    return tuple(name for name in made.start.initrds if not name.endswith(overlay.NAME))
+    return _with(job, made, both, home, names)
 
 
 def _with(job: Job, made: Made, own: Additions, home: str, names: Names) -> Start:
     """How it starts with additions, whose files are put below `home`."""
     placement = _answers(job, own.answers, home) if own.answers else None
     contents = placement.files if placement and placement.place is Place.INITRD else ()
-    initrds = made.start.initrds
+    initrds = made.initrds
     if own.files or contents:
-        archive = overlay.make(made.initrds, own.files, contents, job.epoch)
+        archive = overlay.make(made.root, own.files, contents, job.epoch)
         job.files[f"{home}/{overlay.NAME}"] = archive
-        for name, content in zip(_initrds(made), made.initrds, strict=True):
-            job.files[name] = source.separated(content)
-        initrds = (*_initrds(made), f"{home}/{overlay.NAME}")
+        for name in made.initrds:
+            job.files[name] = source.separated(job.files[name])
+        initrds = (*made.initrds, f"{home}/{overlay.NAME}")
     known = replace(names, server=job.site.server, http=job.site.http, iso=_url(job.site, made.iso))
     told = placement.arguments if placement else ()
     words = arguments(told, own.arguments, job.site.console, known, made.entry.where)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
 from imagebuilder import magic
 from imagebuilder.errors import ConfigError
 from imagebuilder.initrd import load, modules, rootfs
+from imagebuilder.initrd.rootfs import Rootfs
 from imagebuilder.iso import roles, tree
 from imagebuilder.iso.probe import probe
 from imagebuilder.netboot.model import Content, Source
@@ -21,11 +22,12 @@ PE, SETUP = b"MZ", b"HdrS"  # an EFI program; Linux' own header for x86
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What is started, and the ISO image that is served besides."""
+    """What is started, what its initrds hold, and the ISO image that is served besides."""
 
     kernel: Content
     initrds: tuple[Content, ...]
     iso: Path | None = None
+    root: Rootfs = field(default_factory=Rootfs)
 
 
 def find(source: Source) -> Parts:
@@ -34,8 +36,11 @@ def find(source: Source) -> Parts:
     Raise ConfigError for what is missing, of another kind, or not for each other.
     """
     parts = _parts(source)
-    _check_modules(parts, source.where)
-    return parts
+    if not parts.initrds:
+        return parts
+    root = rootfs.of(load.load(joined(parts.initrds), f"{source.where}: initrd"))
+    _check_modules(parts.kernel, root, source.where)
+    return replace(parts, root=root)
 
 
 def joined(contents: Iterable[Content]) -> bytes:
@@ -55,13 +60,13 @@ def _bytes(content: Content) -> bytes:
     return content.read_bytes() if isinstance(content, Path) else content
 
 
-def _check_modules(parts: Parts, where: str) -> None:
+def _check_modules(content: Content, root: Rootfs, where: str) -> None:
     """Raise ConfigError if the initrds have modules, and none of them for the kernel."""
-    kernel = _bytes(parts.kernel)
-    if kernel[0x202:0x206] != SETUP or not parts.initrds:
+    kernel = _bytes(content)
+    if kernel[0x202:0x206] != SETUP:
         return
     release = modules.kernel_release(kernel, where)
-    there = modules.releases(rootfs.of(load.load(joined(parts.initrds), f"{where}: initrd")))
+    there = modules.releases(root)
     if there and release not in there:
         what = f"the kernel is {release}, its initrd has modules of {', '.join(there)}"
         raise ConfigError(what, where=where, hint="give a kernel and an initrd of one system")

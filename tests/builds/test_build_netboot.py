@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imagebuilder.initrd import newc
+from imagebuilder.initrd.model import Archive, Entry
 from imagebuilder.netboot import loaders
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ pytestmark = [
 ]
 MADE = """\
 printf 'MZ kernel' > $IMAGE_NAME.kernel
-printf '070701' | cat - /dev/null > $IMAGE_NAME.initramfs
+cp made.initrd $IMAGE_NAME.initramfs
 """
 HOSTS = """\
 entries: {agent: {title: The agent}}
@@ -37,6 +39,8 @@ def loader_files(workshop: Workshop) -> str:
 def test_a_ramdisk_is_published(workshop: Workshop) -> None:
     workshop.element("made", {"cleanup.d/99-made": MADE})
     (workshop.directory / "hosts.yaml").write_text(HOSTS)
+    initrd = Archive(entries=(Entry(name="init", mode=0o100755),))
+    (workshop.directory / "made.initrd").write_bytes(newc.write(initrd))
     root = workshop.directory / "root"
     done = workshop.create(
         "-n", "-t", "tar", "-o", "out", "tiny", "made", "netboot",
