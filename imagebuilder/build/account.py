@@ -39,11 +39,6 @@ class Account:
     memory: Memory = field(default_factory=Memory)  # of this build's outputs, and of earlier ones
     unchanged: bool = False  # the outputs are those of an earlier build, and so is its report
 
-    @property
-    def artefacts_made(self) -> tuple[Artefact, ...]:
-        """Those that are not an earlier build's."""
-        return () if self.unchanged else self.artefacts
-
     def listen(self, event: Event) -> None:
         """Take note, and pass on."""
         self.timeline.listen(event)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from imagebuilder.build import check
+from imagebuilder.build.account import Account
 from imagebuilder.cache.outputs import File, OutputStore, is_equal, is_same
 from imagebuilder.events import Listener, Said
 from imagebuilder.formats import place, sparse
@@ -71,12 +72,12 @@ def memory(request: Request) -> Memory:
     return Memory(() if request.no_cache else store_of(request).indexed(MOST_EARLIER))
 
 
-def keep(plan: Plan, key: str, artefacts: Sequence[Artefact], memory: Memory) -> None:
+def keep(plan: Plan, key: str, made: Account) -> None:
     """Remember outputs that were just made; they cannot be if there is much beside them.
 
     Without a key they are remembered for their parts alone, until there are others of that name.
     """
-    if not artefacts:
+    if plan.request.no_cache:
         return
     key = key or digest.identify("", {"outputs of": str(Path(plan.request.output_name).resolve())})
     directory = _beside(plan.request)
@@ -86,8 +87,8 @@ def keep(plan: Plan, key: str, artefacts: Sequence[Artefact], memory: Memory) ->
         if path.is_file()
     }
     if sum(map(len, beside.values())) <= MOST_BESIDE:
-        paths = [artefact.path for artefact in artefacts]
-        store_of(plan.request).keep(key, paths, beside, memory.made)
+        paths = [artefact.path for artefact in made.artefacts]
+        store_of(plan.request).keep(key, paths, beside, made.memory.made)
 
 
 def _is_in_place(file: File, output: Output) -> bool:

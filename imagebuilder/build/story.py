@@ -67,10 +67,7 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             artefacts = finished.find(plan, key, listen)
         kept.unchanged = bool(artefacts)
         artefacts = kept.artefacts = artefacts or _finish(tree, kept)
-    if not request.no_cache:
-        since.remember(plan, tree.digests)
-        finished.keep(plan, key, kept.artefacts_made, kept.memory)
-    _prune(plan)
+    _remember(tree, key, kept)
     return artefacts
 
 
@@ -84,8 +81,14 @@ def _finish(tree: layers.Tree, kept: account.Account) -> tuple[Artefact, ...]:
     return convert.outputs(pouring, write_disks, kept.memory)
 
 
-def _prune(plan: Plan) -> None:
-    """Keep the caches within their limits."""
+def _remember(tree: layers.Tree, key: str, kept: account.Account) -> None:
+    """Leave in the caches what the next build can use, and keep them within their limits."""
+    plan = tree.making.plan
+    if not plan.request.no_cache:
+        since.remember(plan, tree.digests)
+    if kept.unchanged:
+        return
+    finished.keep(plan, key, kept)
     most = limits(plan.request.environment)
     bound.prune(layers.store_of(plan), downloads.store_of(plan.request), most)
     finished.store_of(plan.request).prune(most, time.time())

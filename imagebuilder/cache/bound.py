@@ -22,11 +22,13 @@ class Removed:
 
 def prune(store: Store, downloads: Downloads, limits: Limits) -> Removed:
     """Remove what is too old or too much from both, and what builders that died left behind."""
-    share = share_of_layers(store.entries(), downloads.entries(), limits)
-    removed = layers.prune(store, replace(limits, max_size=share))
+    kept = store.entries()
+    share = share_of_layers(kept, downloads.entries(), limits)
+    removed = layers.prune(store, replace(limits, max_size=share), kept)
     left = None
     if limits.max_size is not None:
-        left = Size(max(0, limits.max_size - sum(layer.size for layer in store.entries())))
+        taken = sum(layer.size for layer in kept) - sum(layer.size for layer in removed)
+        left = Size(max(0, limits.max_size - taken))
     return Removed(
         layers=removed, downloads=prune_downloads(downloads, replace(limits, max_size=left))
     )

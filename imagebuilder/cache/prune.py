@@ -7,7 +7,8 @@ and whoever uses a layer uses those below.
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -18,25 +19,33 @@ from imagebuilder.cache.model import DamagedError, Layer, Limits, UnusableError,
 from imagebuilder.cache.store import Store
 
 
-def prune(store: Store, limits: Limits) -> tuple[Layer, ...]:
+def prune(
+    store: Store, limits: Limits, entries: Sequence[Layer] | None = None
+) -> tuple[Layer, ...]:
     """Remove what is damaged, out of reach, too old or too much; return the layers removed.
 
     What somebody holds stays. Remains of builders that died are removed as well, and what is left
-    is settled: a build that ends with this keeps its layers over a restart.
+    is settled: a build that ends with this keeps its layers over a restart. `entries` are those of
+    the store, if they are known already.
     """
     if not store.writable:
         return ()
     now = datetime.now(UTC)
-    layers = {layer.key: layer for layer in store.entries()}
-    removed = []
-    for layer in order(tuple(layers.values())):
-        doomed = not is_reachable(layer, layers) or _is_too_much(layer, layers, limits, now)
-        bearing = any(other.parent == layer.key for other in layers.values())
-        if doomed and not bearing and store.discard(layer.key):
+    found = store.entries() if entries is None else entries
+    layers = {layer.key: layer for layer in found}
+    borne = Counter(layer.parent for layer in found)
+    total, removed = sum(int(layer.size) for layer in found), []
+    for layer in order(found):
+        too_much = limits.max_size is not None and total > limits.max_size
+        too_old = limits.max_age is not None and now - layer.used > limits.max_age
+        doomed = too_much or too_old or not is_reachable(layer, layers)
+        if doomed and not borne[layer.key] and store.discard(layer.key):
             del layers[layer.key]
+            total -= layer.size
+            borne[layer.parent] -= 1
             removed.append(layer)
-    _clean(store, limits, now)
-    store.settle()
+    _clean(store, {layer.key for layer in found}, limits, now)
+    store.settle(tuple(layers.values()))
     return tuple(removed)
 
 
@@ -73,22 +82,16 @@ def _below(layer: Layer, layers: Mapping[str, Layer]) -> tuple[Layer, ...]:
     return tuple(chain)
 
 
-def _is_too_much(layer: Layer, layers: Mapping[str, Layer], limits: Limits, now: datetime) -> bool:
-    if limits.max_age is not None and now - layer.used > limits.max_age:
-        return True
-    total = sum(other.size for other in layers.values())
-    return limits.max_size is not None and total > limits.max_size
-
-
-def _clean(store: Store, limits: Limits, now: datetime) -> None:
+def _clean(store: Store, sound: Container[str], limits: Limits, now: datetime) -> None:
     """Remove what no layer needs: damaged entries, remains of the dead, free locks, old names."""
-    known = store.keys()
-    for key in known:
-        store.discard(key, still=partial(_is_useless, store, key, limits))
+    every = store.keys()
+    for key in every:
+        if key not in sound:
+            store.discard(key, still=partial(_is_useless, store, key, limits))
     store.sweep()
     if limits.max_age is not None:
         history.forget(store, now - limits.max_age)
-    kept = store.keys()
+    kept = set(store.keys())
     for path in tuple((store.root / "locks").iterdir()):
         key = path.name.partition(".")[0]
         if is_key(key) and key not in kept:

@@ -203,9 +203,9 @@ class Store:
                 return False
         return True
 
-    def settle(self) -> None:
-        """Wait until all layers are on the disk: after a restart, no others are hits."""
-        entries = [layer.tree.parent for layer in self.entries()] if self.writable else []
+    def settle(self, layers: Iterable[Layer]) -> None:
+        """Wait until layers are on the disk: after a restart, no others are hits."""
+        entries = [layer.tree.parent for layer in layers] if self.writable else []
         entry.settle(path for path in entries if not (path / entry.SETTLED).exists())
 
     def sweep(self) -> None:

@@ -149,7 +149,7 @@ def _add_checks(group: argparse._ArgumentGroup) -> None:
                        metavar="MODE", help=f"start it: {', '.join(MODES)}")
     group.add_argument("--test-level", choices=("menu", "kernel"), default="kernel",
                        help="how far it has to come (default: kernel)")
-    group.add_argument("--test-expect", default="", metavar="REGEX",
+    group.add_argument("--test-expect", action="append", default=[], metavar="REGEX",
                        help="what the console has to say")
     group.add_argument("--test-timeout", type=float, default=600, metavar="SECONDS",
                        help="for each mode (default: 600)")

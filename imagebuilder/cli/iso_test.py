@@ -22,8 +22,8 @@ def add_arguments(action: argparse.ArgumentParser) -> None:
                         help=f"{', '.join(MODES)} (default: all)")
     action.add_argument("--level", choices=("menu", "kernel", "marker"), default="kernel",
                         help="how far it has to come (default: kernel)")
-    action.add_argument("--expect", default="", metavar="REGEX",
-                        help="what the console has to say, as the marker")
+    action.add_argument("--expect", action="append", default=[], metavar="REGEX",
+                        help="what the console has to say, as the marker; may be repeated")
     action.add_argument("--timeout", type=float, default=600, metavar="SECONDS",
                         help="for each mode (default: 600)")
     action.add_argument("--memory", default="1GiB", metavar="SIZE", help="default: 1GiB")
@@ -58,7 +58,7 @@ def trial(arguments: argparse.Namespace) -> Trial:
     return Trial(
         modes=tuple(arguments.mode) or tuple(MODES),
         level=level,
-        marker=arguments.expect,
+        markers=tuple(arguments.expect),
         timeout=timedelta(seconds=arguments.timeout),
         memory=Size.parse(arguments.memory, where="--memory"),
         arch=arguments.arch,

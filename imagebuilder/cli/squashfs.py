@@ -136,6 +136,11 @@ def _pack(arguments: argparse.Namespace) -> None:
         raise ConfigError("is not a directory", where=str(arguments.tree))
     target, moment = _target(arguments), epoch(arguments.environment)
     output.free(target)
+    if lost := story.with_acls(arguments.tree):
+        some = f"{', '.join(lost[:3])}{', ...' * (len(lost) > 3)}"
+        print(
+            f"warning: squashfs cannot hold the ACLs of {len(lost)} files: {some}", file=sys.stderr
+        )
     output.made(target, lambda path: story.pack(arguments.tree, path, like, moment), 0)
 
 

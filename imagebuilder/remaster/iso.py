@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -204,18 +204,33 @@ def _partition(iso: Iso, files: Tree, work: Path) -> Path | None:
 
 
 def _write(path: Path, job: Job, run: Runner) -> None:
-    """Write the copy, again if a boot file's checksum has changed with its place, and check it."""
+    """Write the copy, with true checksums of boot files that change with their place; check it."""
     wanted = _copy(path, job, run)
     run(xorriso.copy(wanted))
-    lists = iso_lists.updated(job.files, job.plan.news, _reread(path))
-    if lists != {name: job.plan.contents.get(name) for name in lists}:
-        job = replace(job, plan=replace(job.plan, contents={**job.plan.contents, **lists}))
+    made, contents = _reread(path), job.plan.contents
+    lists = iso_lists.updated(job.files, job.plan.news, made)
+    other = {name: text for name, text in lists.items() if text != contents.get(name)}
+    job = replace(job, plan=replace(job.plan, contents={**contents, **other}))
+    if all(len(text) == len(contents.get(name, b"")) for name, text in other.items()):
+        _overwrite(path, made, other)
+    else:
         os.truncate(path, 0)
         again = replace(wanted, puts=(*_puts(job, job.work / "again"), *_partition_file(job)))
         run(xorriso.copy(again))
     _check_copy(path, job, run)
     if implanted(job.files.iso):
         run(Command(("implantisomd5", "--force", os.fspath(path))))
+
+
+def _overwrite(path: Path, made: Tree, contents: Mapping[str, bytes]) -> None:
+    """Give files of the copy other contents of the same length, where they are."""
+    with path.open("r+b") as image:
+        for name, text in contents.items():
+            done = 0
+            for start, length in made.file(name).extents:
+                image.seek(start)
+                image.write(text[done : done + length])
+                done += length
 
 
 def _reread(path: Path) -> Tree:

@@ -63,24 +63,25 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What is to be tried: `marker` is what the console has to say at the level MARKER.
+    """What is to be tried: `markers` is what the console has to say at MARKER, in this order.
 
     Consoles and screens are kept in `keep`.
     """
 
     modes: tuple[str, ...] = tuple(MODES)
     level: Level = Level.KERNEL
-    marker: str = ""
+    markers: tuple[str, ...] = ()
     timeout: timedelta = timedelta(seconds=600)
     memory: Size = MEMORY
     arch: str = "x86_64"
     accelerator: Accelerator | None = None
     keep: Path | None = None
 
-    def expected(self) -> re.Pattern[str]:
-        """What has to be seen; raise ConfigError if it is no regular expression."""
+    def expected(self) -> tuple[re.Pattern[str], ...]:
+        """What has to be seen; raise ConfigError for what is no regular expression."""
+        wanted = self.markers or (self.level.value,)
         try:
-            return re.compile(self.marker or self.level.value, re.MULTILINE)
+            return tuple(re.compile(expression, re.MULTILINE) for expression in wanted)
         except re.error as error:
             raise ConfigError(
                 f"not a regular expression: {error.pattern!r}: {error.msg}", where="--expect"
@@ -149,7 +150,7 @@ def _tested(
         yield copy
 
 
-def _tried(image: Path, mode: str, trial: Trial, expected: re.Pattern[str]) -> Result:
+def _tried(image: Path, mode: str, trial: Trial, expected: tuple[re.Pattern[str], ...]) -> Result:
     firmware, medium = MODES[mode]
     guest = architecture(trial.arch)
     machine = Machine(
@@ -161,7 +162,7 @@ def _tried(image: Path, mode: str, trial: Trial, expected: re.Pattern[str]) -> R
         medium=medium,
         picture=trial.keep / f"{mode}.png" if trial.keep else None,
     )
-    outcome = boot.boot(machine, Watch(expected=(expected,)), trial.timeout, _ignore)
+    outcome = boot.boot(machine, Watch(expected=expected), trial.timeout, _ignore)
     kept = _kept(mode, trial, outcome)
     lost = LOST in outcome.console
     return Result(

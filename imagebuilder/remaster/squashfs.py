@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import stat
 import tarfile
@@ -36,6 +37,7 @@ MEMBERS = {
 USUAL = Superblock(
     compressor="zstd", options=(), block=2**17, exportable=True, xattrs=True, inodes=0, used=0
 )
+ACL = {"system.posix_acl_access", "system.posix_acl_default"}
 WHITEOUT = stat.S_IFCHR  # a device 0:0: what overlayfs takes for "deleted"
 KERNELS_OWN = ("proc", "sys")  # of these a root filesystem has the directories only
 Change = Callable[[bytes], bytes]
@@ -120,6 +122,15 @@ def unpack(image: Path, directory: Path) -> None:
         process.writing(stream.extract(directory)) as sink,
     ):
         shutil.copyfileobj(archive, sink, 2**20)
+
+
+def with_acls(tree: Path) -> list[str]:
+    """The files that have ACLs, which squashfs cannot hold."""
+    return [
+        str(path.relative_to(tree))
+        for path in sorted(tree.rglob("*"))
+        if not path.is_symlink() and ACL & {*os.listxattr(path)}
+    ]
 
 
 def pack(tree: Path, target: Path, like: Superblock, epoch: int) -> None:

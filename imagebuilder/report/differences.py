@@ -10,6 +10,7 @@ from imagebuilder.report.page import whole
 from imagebuilder.report.tables import Kind, Table, note, section, table
 from imagebuilder.report.words import count
 
+MANY = 20  # rows that somebody may want to filter
 LONGEST = 2000  # rows that a table may have before a page gets slow
 COLUMNS = (("What", Kind.TEXT), ("Which", Kind.LONG), ("Before", Kind.LONG), ("After", Kind.LONG))
 
@@ -48,7 +49,9 @@ def _section(number: int, place: Place) -> Markup:
         rows = place.rows[:LONGEST]
         if len(place.rows) > LONGEST:
             parts.append(note(f"The first {LONGEST} of {len(place.rows)}."))
-        parts.append(table(Table(name=place.title, columns=COLUMNS, rows=rows, filtered=True)))
+        parts.append(
+            table(Table(name=place.title, columns=COLUMNS, rows=rows, filtered=len(rows) > MANY))
+        )
     if place.lines:
         parts.append(tag("pre", "\n".join(place.lines), class_="log", tabindex=0, role="region",
                          aria_label=f"Lines of {place.title}"))  # fmt: skip

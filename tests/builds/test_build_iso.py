@@ -32,6 +32,12 @@ BRANDING = {
     '[ -d "$TARGET_ROOT/etc" ]\n',
     "initrd.d/50-branding": 'echo "d-i x y z" >"$TARGET_INITRD/preseed.cfg"\n',
 }
+MENUS = {
+    "grub.cfg": "menuentry a {\n\tlinux ($root)/gone x\n\tinitrd /gone\n}\nmenuentry b {\n"
+    "  linux\t/casper/vmlinuz quiet\n  initrd ${prefix}/casper/initrd\n}\n",
+    "isolinux.cfg": "label a\n  kernel /casper/vmlinuz\n  append quiet initrd=/casper/initrd ---\n",
+    "empty.cfg": "set timeout=1\n",
+}
 MEDIUM = """\
 mkdir -p "$TARGET_MEDIA/boot/grub/i386-pc"
 grub-mkimage -O i386-pc-eltorito -d /usr/lib/grub/i386-pc -p /boot/grub \\
@@ -40,6 +46,29 @@ cp /usr/lib/grub/i386-pc/boot_hybrid.img "$TMP_BUILD_DIR/medium/mbr.img"
 echo "menuentry a { true }" >"$TARGET_MEDIA/boot/grub/grub.cfg"
 cp "$TARGET_ROOT/etc/passwd" "$TARGET_MEDIA/"
 """
+
+
+NAMED = Path(__file__).parents[2] / "elements/iso-medium/iso-medium/named-in-menus"
+
+
+@pytest.mark.parametrize(
+    ("menu", "kernel", "initrd"),
+    [
+        ("grub.cfg", "casper/vmlinuz", "casper/initrd"),
+        ("isolinux.cfg", "casper/vmlinuz", "casper/initrd"),
+        ("empty.cfg", "", ""),
+    ],
+)
+def test_kernel_and_initrd_are_found_by_menus(
+    tmp_path: Path, menu: str, kernel: str, initrd: str
+) -> None:
+    (tmp_path / "casper").mkdir()
+    for name in ("vmlinuz", "initrd"):
+        (tmp_path / "casper" / name).touch()
+    (tmp_path / menu).write_text(MENUS[menu])
+    for kind, expected in (("kernel", kernel), ("initrd", initrd)):
+        done = subprocess.run([NAMED, kind, tmp_path], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected
 
 
 @pytest.fixture(scope="module")
@@ -126,5 +155,5 @@ def test_a_cd_that_nothing_could_start_is_not_made(workshop: Workshop) -> None:
     done = workshop.create("-n", "-t", "iso", "-o", "new", "tiny")
     assert done.returncode == 1
     assert "nothing that could start was put on it" in done.stdout
-    assert "live-iso makes it of the tree" in done.stdout
+    assert "live-iso makes them of the tree" in done.stdout
     assert not (workshop.directory / "new.iso").exists()

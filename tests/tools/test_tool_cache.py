@@ -230,7 +230,7 @@ good, bad = sys.argv[2:]
 with store.claim(bad), store.hold((good, bad)):
     print(store.writable, store.find(good) is not None, store.find(bad))
 store.used(good)
-store.settle()
+store.settle(store.entries())
 store.sweep()
 history.remember(store, "web", {})
 print(len(prune(store, Limits(max_size=Size(0), max_age=None))))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from imagebuilder.cli import verbs
 from imagebuilder.errors import ConfigError
 from imagebuilder.process import find
 from imagebuilder.remaster import squashfs as story
@@ -138,3 +139,14 @@ def test_an_image_is_unpacked_and_packed_again_without_loss(tree: Path, tmp_path
             twin.mode, twin.uid, twin.gid, twin.rdev, twin.size, twin.names,
         ), path  # fmt: skip
     assert opened(new).made.compressor == "lz4"
+
+
+def test_acls_that_are_lost_are_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tree/sub").mkdir(parents=True)
+    words = ["setfacl", "-m", "u:7:r", tmp_path / "tree/sub"]
+    if not find("setfacl") or subprocess.run(words, check=False).returncode:
+        pytest.skip("needs ACLs")
+    made = tmp_path / "out.squashfs"
+    assert verbs.main(["squashfs", "pack", str(tmp_path / "tree"), "-o", str(made)]) == 0
+    assert "cannot hold the ACLs of 1 files: sub" in capsys.readouterr().err
+    assert "sub" in story.listing(made)

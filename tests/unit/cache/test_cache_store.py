@@ -168,7 +168,7 @@ def test_after_a_restart_only_settled_layers_are_hits(
 ) -> None:
     early, late = keep("early"), keep("late")
     rewrite(late, boot="another")
-    store.settle()
+    store.settle(store.entries())
     rewrite(early, boot="another")
     assert store.find(early.key)
     assert store.find(late.key) is None
@@ -275,7 +275,7 @@ def test_without_a_store_claims_and_holds_are_free(tmp_path: Path) -> None:
     store = Store(tmp_path / "file")
     with store.claim(KEY), store.hold((KEY,)):
         assert store.find(KEY) is None
-    store.settle()
+    store.settle(store.entries())
     store.sweep()
 
 

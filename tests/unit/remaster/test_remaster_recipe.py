@@ -34,7 +34,7 @@ replace: [[/menu, a, b]]
 patch: [fix.diff]
 initrd: {path: [casper/initrd], append: ["x:/"], delete: [y]}
 squashfs: {/casper/a.squashfs: {add: ["x:/"], replace: [[/init, a, b]]}}
-test: {mode: [bios-cd], expect: "login:", timeout: 5}
+test: {mode: [bios-cd], expect: ["login:"], timeout: 5}
 diff: diff.html
 """ % ("0" * 64)
 
