@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +15,9 @@ import pytest
 from imagebuilder.initrd import load, rootfs
 from imagebuilder.iso import checksums, tree
 from imagebuilder.iso.probe import probe
+from imagebuilder.iso.tree import Tree
 from imagebuilder.process import find
+from imagebuilder.remaster import inner, squashfs
 from tests.tools.test_tool_iso import ubuntu
 
 if TYPE_CHECKING:
@@ -157,3 +162,75 @@ def test_a_cd_that_nothing_could_start_is_not_made(workshop: Workshop) -> None:
     assert "nothing that could start was put on it" in done.stdout
     assert "live-iso makes them of the tree" in done.stdout
     assert not (workshop.directory / "new.iso").exists()
+
+
+ROOT = "casper/minimal.squashfs"
+TINY = Path(__file__).parents[1] / "elements/tiny/root.d/10-tiny"
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CD with a small root filesystem, and what lies beside one."""
+    place = tmp_path_factory.mktemp("live")
+    root, casper = place / "root", place / "tree/casper"
+    for directory in (root, casper):
+        directory.mkdir(parents=True)
+    subprocess.run([TINY], env={**os.environ, "TARGET_ROOT": str(root)}, check=True)
+    (root / "etc/fstab").write_text("overlay / overlay rw 0 0\n")
+    os.mknod(root / "dev/console", 0o020600, os.makedev(5, 1))
+    like = squashfs.USUAL
+    squashfs.pack(root, place / "tree" / ROOT, dataclasses.replace(like, compressor="lz4"), 1)
+    for name in ("minimal.size", "minimal.manifest", "minimal.squashfs.gpg"):
+        (casper / name).write_text("old\n")
+    return ubuntu(place)
+
+
+def rooted(workshop: Workshop, live: Path, **variables: str) -> Tree:
+    """The CD after a build with phases in its root filesystem."""
+    workshop.element("dpkg", {"element.yaml": "summary: nothing, since there is no dpkg\n"})
+    workshop.element("branding", {
+        "element-deps": "installer-iso\n",
+        "install.d/50-branding": "cat /etc/fstab /etc/passwd >/etc/made\n",
+        "static/usr/share/branding/page": "page\n",
+    })  # fmt: skip
+    words = ("-n", "-t", "iso", "-o", "custom", "branding")
+    done = workshop.create(*words, DIB_BASE_ISO=f"file:{live}", **variables)
+    assert done.returncode == 0, done.stdout
+    return tree.load(probe(workshop.directory / "custom.iso"))
+
+
+def test_phases_run_in_the_root_filesystem(workshop: Workshop, live: Path) -> None:
+    files = rooted(workshop, live)
+    inside = inner.image(files, ROOT)
+    inodes = dict(inside.files())
+    assert inside.made.compressor == "lz4"
+    assert b"".join(inside.pieces(inodes["usr/share/branding/page"])) == b"page\n"
+    assert b"root:x:0:0" in b"".join(inside.pieces(inodes["etc/made"]))
+    assert b"".join(inside.pieces(inodes["etc/fstab"])) == b"overlay / overlay rw 0 0\n"
+    assert inodes["dev/console"].rdev == (5, 1)
+    assert int(files.read("casper/minimal.size")) > 10**6
+    assert files.read("casper/minimal.manifest") == b""
+    assert f"{ROOT}.gpg" not in files
+
+
+@pytest.mark.skipif(find("gpg") is None, reason="needs gpg")
+def test_a_root_filesystem_is_signed_again(workshop: Workshop, live: Path) -> None:
+    home = Path(tempfile.mkdtemp(prefix="gpg."))  # gpg's sockets want a short path
+    gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet"]
+    make = [
+        "--passphrase",
+        "",
+        "--quick-gen-key",
+        "test@example.com",
+        "default",
+        "default",
+        "never",
+    ]
+    subprocess.run([*gpg, *make], check=True)
+    files = rooted(workshop, live, GNUPGHOME=str(home), DIB_ISO_KEY="test@example.com")
+    for path in (ROOT, f"{ROOT}.gpg"):
+        (home / Path(path).name).write_bytes(files.read(path))
+    signature = home / "minimal.squashfs.gpg"
+    subprocess.run([*gpg, "--verify", signature, home / "minimal.squashfs"], check=True)
+    subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
+    shutil.rmtree(home)
