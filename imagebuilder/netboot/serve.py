@@ -16,6 +16,15 @@ from imagebuilder.process import Command
 LEASES = "dnsmasq.leases"  # beside the sets: addresses outlive them
 
 
+class _Handler(SimpleHTTPRequestHandler):
+    """Files for GET, and for POST too: Proxmox' installer asks for its answers like that."""
+
+    def do_POST(self) -> None:
+        """The file of that path; what the machine says of itself is not used."""
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.do_GET()
+
+
 def command(root: Path, interface: str = "") -> Command:
     """dnsmasq in the foreground with the configuration of the set that is served now."""
     configuration = root.resolve() / publish.CURRENT / dnsmasq.CONFIGURATION
@@ -44,7 +53,7 @@ def by_http(root: Path, address: str, port: int) -> Generator[int, None, None]:
 
     Raise ConfigError if the port cannot be had.
     """
-    handler = partial(SimpleHTTPRequestHandler, directory=str(root / publish.CURRENT))
+    handler = partial(_Handler, directory=str(root / publish.CURRENT))
     try:
         server = ThreadingHTTPServer((address, port), handler)
     except OSError as error:

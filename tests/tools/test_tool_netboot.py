@@ -118,8 +118,9 @@ def test_a_set_is_served_by_http_and_a_new_one_at_once(published: Workshop) -> N
     root = published.directory / "root"
     with serve.by_http(root, "127.0.0.1", 0) as port:
         url = f"http://127.0.0.1:{port}/boot.ipxe"
-        with urllib.request.urlopen(url) as answer:
-            assert answer.read().startswith(b"#!ipxe\n")
+        for data in (None, b'{"dmi": {}}'):  # GET, and POST as Proxmox asks
+            with urllib.request.urlopen(url, data) as answer:
+                assert answer.read().startswith(b"#!ipxe\n")
         (published.directory / "root/other").mkdir()
         (published.directory / "root/other/boot.ipxe").write_text("other")
         pathlib.Path(root / publish.CURRENT).unlink()

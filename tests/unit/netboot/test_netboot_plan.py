@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imagebuilder.errors import ConfigError, SpaceError, ToolMissingError
+from imagebuilder.errors import CommandError, ConfigError, SpaceError, ToolMissingError
 from imagebuilder.initrd import load as initrds
 from imagebuilder.initrd import newc, rootfs
 from imagebuilder.initrd.model import Archive, Entry
@@ -17,7 +17,7 @@ from imagebuilder.netboot import grub, load, loaders, plan, publish, reply, sour
 from imagebuilder.netboot.loaders import Found
 from imagebuilder.netboot.model import Content, Firmware, Set, Source
 from imagebuilder.netboot.plan import Job
-from imagebuilder.process import Recorder
+from imagebuilder.process import Command, Recorder, Result, find
 
 KERNEL = b"MZ" + bytes(0x200) + b"HdrS"
 INITRD = newc.write(
@@ -269,6 +269,18 @@ def test_a_loader_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "no-such/no/x.0").write_bytes(b"loader")
     (found,) = loaders.gathered([row], [tmp_path], Recorder(), fetch=False)
     assert found.content == b"loader"
+
+
+@pytest.mark.skipif(not find("apt-get") or not find("dpkg-deb"), reason="needs apt and dpkg")
+def test_a_package_that_cannot_be_fetched_is_named(tmp_path: Path) -> None:
+    def run(command: Command) -> Result:
+        raise CommandError("exit status 100\nE: Unable to locate package", where=str(command))
+
+    row = loaders.Loader(
+        file="x.0", program=loaders.Program.IPXE, package="no-such", places=("no/x.0",)
+    )
+    with pytest.raises(ToolMissingError, match="no-such cannot be fetched: E: Unable to locate"):
+        loaders.gathered([row], [tmp_path], run, fetch=True)
 
 
 def test_a_kernel_without_initrd_starts(place: Path) -> None:
