@@ -21,7 +21,7 @@ def test_a_key_that_is_not_there_is_named() -> None:
         raise CommandError("exit status 2", where=str(command))
 
     for runner in (run, Recorder(gpg="")):
-        with pytest.raises(ConfigError, match="there is no secret key 'me@example.org'"):
+        with pytest.raises(ConfigError, match=r"there is no secret key 'me@example\.org'"):
             signing.check("me@example.org", runner)
 
 
