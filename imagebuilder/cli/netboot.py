@@ -95,11 +95,12 @@ def _publish(arguments: argparse.Namespace) -> None:
     site = _site(arguments)
     publish.check(arguments.output)
     loaders.check(arguments.loaders)
+    job = Job(site=site, epoch=epoch(arguments.environment), run=process.run)
+    plain = plan.make(job, arguments.output.resolve() / publish.CURRENT)
     found = loaders.gathered(
         loaders.needed(site), arguments.loaders, process.run, fetch=not arguments.offline
     )
-    job = Job(site=site, epoch=epoch(arguments.environment), run=process.run)
-    made = plan.make(job, found, arguments.output.resolve() / publish.CURRENT)
+    made = plan.with_loaders(plain, found)
     for each in found:
         if each.loader.file == "bootx64.efi" and not each.signed:
             print("warning: GRUB is not signed: Secure Boot has to be off", file=sys.stderr)

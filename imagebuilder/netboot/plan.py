@@ -58,8 +58,8 @@ class Made:
     iso: str = ""
 
 
-def make(job: Job, loaders: Sequence[Found], root: Path) -> Set:
-    """The set of a site; dnsmasq will find it at `root`.
+def make(job: Job, root: Path) -> Set:
+    """The set of a site, but for boot loaders; dnsmasq will find it at `root`.
 
     Raise ConfigError for sources, files and answers that cannot be read or used.
     """
@@ -72,19 +72,24 @@ def make(job: Job, loaders: Sequence[Found], root: Path) -> Set:
         console=job.site.console,
     )
     job.files.update(_menus(job.site, everything, hosts))
-    job.files.update((found.loader.file, found.content) for found in loaders)
     job.files[dnsmasq.CONFIGURATION] = dnsmasq.text(job.site, root).encode()
     manifest = {
         "default": job.site.default,
         "boot-files": {k.value: name for k, name in dnsmasq.boot_files(job.site).items()},
         "entries": [_described(made.start) for made in entries.values()],
         "hosts": [_of_host(host, start) for host, start in hosts],
-        "loaders": [
-            {"file": f.loader.file, "package": f.loader.package, "signed": f.signed}
-            for f in loaders
-        ],
     }
     return Set(files=dict(sorted(job.files.items())), manifest=manifest)
+
+
+def with_loaders(made: Set, loaders: Sequence[Found]) -> Set:
+    """The same with the boot loaders that it hands out."""
+    files = {**made.files, **{found.loader.file: found.content for found in loaders}}
+    rows = [
+        {"file": f.loader.file, "package": f.loader.package, "signed": f.signed} for f in loaders
+    ]
+    manifest = {**made.manifest, "loaders": rows}
+    return Set(files=dict(sorted(files.items())), manifest=manifest)
 
 
 def _entry(job: Job, entry: Entry) -> Made:

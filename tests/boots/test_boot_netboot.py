@@ -76,7 +76,8 @@ def served(packages: Packages, tmp_path_factory: pytest.TempPathFactory) -> Iter
         site = load.load(place / "hosts.yaml")
         found = loaders.gathered(loaders.LOADERS, [packages.directory], process.run, fetch=False)
         job = Job(site=site, epoch=0, run=process.run)
-        publish.publish(plan.make(job, found, root / publish.CURRENT), root, keep=0)
+        made = plan.with_loaders(plan.make(job, root / publish.CURRENT), found)
+        publish.publish(made, root, keep=0)
         yield Set(root)
 
 

@@ -63,7 +63,7 @@ def made(place: Path, text: str = SITE) -> Set:
     (place / "hosts.yaml").write_text(text)
     site = load.with_sources(load.load(place / "hosts.yaml"), [])
     job = Job(site=site, epoch=1, run=Recorder())
-    return plan.make(job, FOUND, place / "root" / "current")
+    return plan.with_loaders(plan.make(job, place / "root" / "current"), FOUND)
 
 
 def texts(files: Mapping[str, Content], name: str) -> str:
