@@ -152,6 +152,8 @@ def formats_page() -> str:
         texts.FORMATS,
         "## Output formats",
         table(("`-t`", "file", "made from"), rows),
+        "### Options of formats",
+        texts.QEMU_IMG_OPTIONS,
         *_described("formats"),
         "## Filesystems",
         *_described("filesystems"),

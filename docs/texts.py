@@ -35,6 +35,12 @@ VARIABLES = (
      "tree](../howto/build-several-images.md)"),
     ("TMPDIR, TMP_DIR", "where the scratch directory is made, the first of them that is set "
      "(default: `/tmp`)"),
+    ("DIB_GZIP_BIN", "the program that compresses `tgz`, like `pigz -p 2` (default: none, but the "
+     "builder)"),
+    ("ACI_MANIFEST", "the file that goes into `aci` images as their manifest"),
+    ("DIB_SHOW_IMAGE_USAGE", "not `0`: list the files and directories of 10 MiB or more before the "
+     "outputs are made"),
+    ("DIB_SHOW_IMAGE_USAGE_FULL", "not `0`: list all of them"),
     ("DIB_QUIET", "not `0`: nothing on standard output (default: `1` with `--logfile`, else `0`)"),
     ("DIB_NO_TIMESTAMP", "not `0`: no times on standard output; a log file always has them"),
     ("DIB_LOCKFILES", "handed on to hooks that lock things (default: `lockfiles` in the image "
@@ -51,8 +57,34 @@ itself."""
 
 FORMATS = """\
 `-t` takes any of the formats, several with commas between them; all of them are made from one
-tree. Formats, filesystems and boot loaders are plugins: a Python package can add its own with
-the entry points `imagebuilder.formats`, `imagebuilder.filesystems` and `imagebuilder.boot`."""
+tree. A type that is not in the table is handed to qemu-img, and the output is `NAME.TYPE`. Formats,
+filesystems and boot loaders are plugins: a Python package can add its own with the entry points
+`imagebuilder.formats`, `imagebuilder.filesystems` and `imagebuilder.boot`.
+
+Every output appears under its name whole or not at all, and an older one goes on under a name with
+the time in it. `--checksum` writes `.md5` and `.sha256` files beside each of them
+(diskimage-builder writes none for `tar`, `aci`, `squashfs` and `docker`).
+
+Which format for which cloud:
+
+| | `-t` |
+| --- | --- |
+| OpenStack | `qcow2`, or `raw` where images lie in Ceph |
+| Amazon EC2 | `raw` (for EBS direct and the import of snapshots), `vmdk-stream`, `ova` |
+| Microsoft Azure | `azure` |
+| Google Compute Engine | `gce` |
+| vSphere | `ova`, `vmdk-stream` |
+| Xen | `vhd` |
+| Hyper-V | `vhdx` |
+| VirtualBox | `ova`, `vdi` |
+| containers | `oci`, `docker` |"""
+
+QEMU_IMG_OPTIONS = """\
+`--qemu-img-options` is for formats that qemu-img writes, and `qcow2`. Each gets those of the
+options that it takes, so that `compat=0.10` does no harm to `-t qcow2,vmdk`; the name of an output
+type and a colon before an option (`vmdk:subformat=streamOptimized`) keep it from all others. An
+option that none of the outputs takes, and options that do not go together, are errors before the
+build begins. `-u` is for `qcow2` and `oci`."""
 
 BLOCK_DEVICE = """\
 A disk is a YAML list of plugins, each a mapping with one key. A plugin that is written inside

@@ -46,7 +46,7 @@ OPTIONS = (
     Option("name", "o", "", Kind.TEXT, "NAME", "IMAGE_NAME",
            "path and name of the output, without its extension (default: image)"),
     Option("types", "t", "", Kind.WORDS, "TYPES", "",
-           "output formats, comma separated: qcow2, raw, tar, tgz (default: qcow2)"),
+           "output formats, comma separated, like qcow2,raw,vhd,tgz,squashfs (default: qcow2)"),
     Option("arch", "a", "", Kind.TEXT, "ARCH", "ARCH",
            "architecture of the image (default: the host's)"),
     Option("packages", "p", "", Kind.WORDS, "PACKAGES", "",
@@ -84,7 +84,12 @@ OPTIONS = (
     Option("offline", "", "offline", Kind.FLAG, "", "DIB_OFFLINE",
            "build from caches alone: no hook has a network, and what is missing is an error"),
     Option("qemu_img_options", "", "qemu-img-options", Kind.TEXT, "OPTIONS",
-           "QEMU_IMG_OPTIONS", "options for the image format, like preallocation=off"),
+           "QEMU_IMG_OPTIONS", "options for formats that have such, like compat=0.10 or"
+           " vmdk:subformat=streamOptimized"),
+    Option("docker_target", "", "docker-target", Kind.TEXT, "NAME", "DOCKER_TARGET",
+           "REPOSITORY:TAG of a container image, with docker:// before it to push it there"),
+    Option("squashfs_compression", "", "squashfs-compression", Kind.TEXT, "NAME",
+           "IMAGEBUILDER_SQUASHFS_COMPRESSION", "xz, zstd, gzip, lz4 or lzo (default: xz)"),
     Option("root_label", "", "root-label", Kind.TEXT, "LABEL", "ROOT_LABEL",
            "label of the root filesystem (default: cloudimg-rootfs; img-rootfs for xfs)"),
     Option("install_type", "", "install-type", Kind.TEXT, "TYPE", "DIB_DEFAULT_INSTALLTYPE",
@@ -137,6 +142,8 @@ class Request:
     incremental: bool = False
     offline: bool = False
     qemu_img_options: str = ""
+    docker_target: str = ""
+    squashfs_compression: str = "xz"
     root_label: str = ""
     root_type: str = "ext4"
     install_type: str = ""

@@ -13,6 +13,7 @@ from types import ModuleType
 from imagebuilder.errors import ConfigError, nearest
 
 CHECKOUT = Path(__file__).parents[1] / "pyproject.toml"
+ANY_FORMAT = "imagebuilder.formats.converted"  # for names that no plugin has: qemu-img's formats
 
 
 @cache
@@ -44,6 +45,18 @@ def find(kind: str, name: str) -> ModuleType:
     manager: DriverManager[ModuleType] = DriverManager(f"imagebuilder.{kind}", name)
     assert isinstance(manager.driver, ModuleType)
     return manager.driver
+
+
+def output_format(name: str) -> ModuleType:
+    """The module that writes outputs of type `name`, whoever's that is."""
+    known = name in names("formats")
+    return find("formats", name) if known else importlib.import_module(ANY_FORMAT)
+
+
+def suffix(name: str) -> str:
+    """What files of that type end in."""
+    suffixes: Mapping[str, str] = output_format(name).SUFFIXES
+    return suffixes.get(name, f".{name}")
 
 
 @cache

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagebuilder import holes
 from imagebuilder.disk.model import Piece, Pool
 from imagebuilder.errors import SpaceError
-from imagebuilder.formats import sparse
 from imagebuilder.process import Command, Runner
 from imagebuilder.sizes import Size
 
@@ -30,7 +30,7 @@ class Mapped:
 def scatter(source: Path, pieces: Sequence[Piece], image: Path) -> None:
     """Write what `source` holds to its `pieces` of `image`, holes left out."""
     with source.open("rb") as file, image.open("r+b") as disk:
-        for start, end in sparse.extents(file.fileno()):
+        for start, end in holes.extents(file.fileno()):
             for offset, place, size in _stretches(pieces, start, end):
                 _send(file.fileno(), offset, disk.fileno(), (place, size))
 
@@ -108,7 +108,7 @@ def _pour(source: Path, pool: Pool, first: int, image: Path) -> Iterator[Mapped]
 def _chunks(fd: int, chunk: int) -> Iterator[int]:
     """The numbers of the chunks that may hold something, in order."""
     after = 0
-    for start, end in sparse.extents(fd):
+    for start, end in holes.extents(fd):
         yield from range(max(after, start // chunk), -(-end // chunk))
         after = -(-end // chunk)
 

@@ -110,6 +110,8 @@ def attach(pouring: Pouring) -> Generator[Attached, None, None]:
     with poured(replace(pouring, lay=lay), EMPTY, whole=True) as made:
         images = {name: image.file for name, image in made.items()}
     with ExitStack() as held, stage(pouring.listen, "attach"):
+        if any(fs.type == "btrfs" for fs in pouring.disk.filesystems):
+            held.enter_context(loops.turn())
         devices = {
             name: held.enter_context(loops.attached(part))
             for layout in layouts

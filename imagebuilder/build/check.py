@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 
 from imagebuilder import registry
 from imagebuilder.build import attach
 from imagebuilder.disk.model import Kind
 from imagebuilder.errors import ConfigError, ToolMissingError
-from imagebuilder.formats import place
+from imagebuilder.formats import place, qemu_img
 from imagebuilder.formats.model import Output, Source
 from imagebuilder.options import Request, cache_directory
 from imagebuilder.plan.model import Draft
@@ -17,22 +17,20 @@ from imagebuilder.process import find
 from imagebuilder.tools import table as tools
 from imagebuilder.tools.model import DEBIAN
 
-FEATURES = {"ext2": "ext4", "ext3": "ext4", "tgz": "tar"}  # where a tool's row has another name
+FEATURES = {"ext2": "ext4", "ext3": "ext4"}  # where a tool's row has another name
 
 
 def before(draft: Draft) -> None:
     """Raise the error that the build would end with otherwise."""
-    wanted = outputs(draft, epoch=0)
+    wanted = formats(draft)
     for output in wanted:
         place.check(output)
-        module = registry.find("formats", output.format)
-        if hasattr(module, "check"):
-            module.check(replace(output, environment=draft.variables))
-    poured = any(registry.find("formats", o.format).SOURCE.is_disk for o in wanted)
+    poured = any(registry.output_format(o.format).SOURCE.is_disk for o in wanted)
     filesystems = draft.disk.filesystems if poured else ()
     modules = {fs.type: registry.find("filesystems", fs.type) for fs in filesystems}
     pools = ["thin-pool"] if any(v.kind is Kind.THIN_POOL for v in draft.disk.volumes) else []
-    _check_tools(draft, (*modules, *pools, *draft.types))
+    own = [feature for name in draft.types for feature in _features(name)]
+    _check_tools(draft, (*modules, *pools, *own))
     for fs in filesystems:
         if hasattr(modules[fs.type], "check"):
             modules[fs.type].check(fs)
@@ -42,8 +40,18 @@ def before(draft: Draft) -> None:
 
 def has_medium(draft: Draft) -> bool:
     """Whether an output is made of the files of a CD."""
-    sources = [registry.find("formats", name).SOURCE for name in draft.types]
+    sources = [registry.output_format(name).SOURCE for name in draft.types]
     return Source.MEDIUM in sources
+
+
+def formats(draft: Draft) -> tuple[Output, ...]:
+    """The outputs; raise the error that one of their formats, or its options, would make later."""
+    wanted = outputs(draft, epoch=0)
+    for output in wanted:
+        module = registry.output_format(output.format)
+        if hasattr(module, "check"):
+            module.check(output)
+    return wanted
 
 
 def make_cache(request: Request) -> None:
@@ -72,16 +80,43 @@ def _check_tools(draft: Draft, features: tuple[str, ...]) -> None:
 
 def outputs(draft: Draft, epoch: int) -> tuple[Output, ...]:
     """The outputs that will be made; files in them are no younger than `epoch` (seconds)."""
-    request = draft.request
+    request, given = draft.request, draft.request.environment
+    options = _options(draft)
+    manifest = given.get("ACI_MANIFEST", "")
     return tuple(
         Output(
-            path=Path(request.output_name + registry.find("formats", name).SUFFIXES[name]),
+            path=Path(request.output_name + registry.suffix(name)),
             format=name,
-            options=tuple(filter(None, request.qemu_img_options.split(","))),
+            options=options[name],
             compress=not request.uncompressed,
             checksums=tuple(filter(None, request.checksum.split(","))),
-            overwrite=request.environment.get("OVERWRITE_OLD_IMAGE", "0") not in ("", "0"),
+            overwrite=given.get("OVERWRITE_OLD_IMAGE", "0") not in ("", "0"),
             epoch=epoch,
+            arch=request.arch,
+            target=request.docker_target,
+            aci_manifest=Path(manifest) if manifest else None,
+            gzip=given.get("DIB_GZIP_BIN", ""),
+            squashfs=request.squashfs_compression,
+            environment=draft.variables,
         )
         for name in draft.types
     )
+
+
+def _options(draft: Draft) -> Mapping[str, tuple[str, ...]]:
+    """The options of `--qemu-img-options` for each output; plugins that do not ask get them all."""
+    text = draft.request.qemu_img_options
+    modules = {name: registry.output_format(name) for name in draft.types}
+    converted = {
+        name: module.for_qemu_img(name)
+        for name, module in modules.items()
+        if hasattr(module, "for_qemu_img")
+    }
+    everything = dict.fromkeys(draft.types, tuple(filter(None, text.split(","))))
+    return {**everything, **qemu_img.scoped(text, converted)}
+
+
+def _features(name: str) -> tuple[str, ...]:
+    """The rows of the table of tools that a format needs."""
+    features: tuple[str, ...] = getattr(registry.output_format(name), "FEATURES", (name,))
+    return features

@@ -10,8 +10,11 @@ from imagebuilder import registry
 from imagebuilder.build import check
 from imagebuilder.build.pour import Pouring, first_device, stage
 from imagebuilder.disk.image import Image
+from imagebuilder.events import Listener, Said
 from imagebuilder.formats.memory import Memory
 from imagebuilder.formats.model import Artefact, Output, Source
+from imagebuilder.plan.model import Plan
+from imagebuilder.process import run
 
 # The images of all devices, to be read in the context; in one file each, if that is true.
 Disks = Callable[[bool], AbstractContextManager[Mapping[str, Image]]]
@@ -33,9 +36,18 @@ def outputs(pouring: Pouring, write_disks: Disks, memory: Memory) -> tuple[Artef
     return tuple(made[output.format] for output in wanted)
 
 
+def deliver(plan: Plan, listen: Listener) -> None:
+    """Hand finished outputs on to where their formats say, be they new or as they were."""
+    for output in check.outputs(plan.draft, plan.epoch):
+        module = registry.output_format(output.format)
+        told = module.deliver(output, run) if hasattr(module, "deliver") else ""
+        if told:
+            listen(Said(f"{output.format}: {told}"))
+
+
 def _pack(pouring: Pouring, output: Output) -> Artefact:
     with stage(pouring.listen, output.format):
-        module = registry.find("formats", output.format)
+        module = registry.output_format(output.format)
         place = pouring.place
         source = place.medium if module.SOURCE is Source.MEDIUM else place.tree
         artefact: Artefact = module.write(source, output, pouring.run)
@@ -44,14 +56,14 @@ def _pack(pouring: Pouring, output: Output) -> Artefact:
 
 def _convert(pouring: Pouring, image: Image, output: Output) -> Artefact:
     with stage(pouring.listen, output.format):
-        module = registry.find("formats", output.format)
+        module = registry.output_format(output.format)
         source = image if module.SOURCE is Source.IMAGE else image.file
         artefact: Artefact = module.write(source, output, pouring.run)
         return artefact
 
 
 def _source(output: Output) -> Source:
-    source: Source = registry.find("formats", output.format).SOURCE
+    source: Source = registry.output_format(output.format).SOURCE
     return source
 
 

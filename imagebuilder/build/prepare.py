@@ -6,7 +6,7 @@ import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 
-from imagebuilder.build import downloads
+from imagebuilder.build import check, downloads
 from imagebuilder.element.model import PHASES
 from imagebuilder.events import Listener, ignore
 from imagebuilder.hooks import merged
@@ -20,7 +20,9 @@ from imagebuilder.sandbox.isolate import isolate
 
 def plan(request: Request) -> tuple[Plan, Outside]:
     """What a build would do; nothing is done, but `environment.d` and `fingerprint.d` are run."""
-    return look_ahead(make.draft(request), outside=not request.no_cache)
+    draft = make.draft(request)
+    check.formats(draft)
+    return look_ahead(draft, outside=not request.no_cache)
 
 
 def look_ahead(draft: Draft, *, outside: bool = True) -> tuple[Plan, Outside]:

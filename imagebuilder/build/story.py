@@ -20,6 +20,7 @@ from imagebuilder.build import (
     finished,
     layers,
     since,
+    usage,
 )
 from imagebuilder.build.attach import Attached, attach
 from imagebuilder.build.pour import Pouring, poured, stage
@@ -67,6 +68,7 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             artefacts = finished.find(plan, key, listen)
         kept.unchanged = bool(artefacts)
         artefacts = kept.artefacts = artefacts or _finish(tree, kept)
+        convert.deliver(plan, listen)
     _remember(tree, key, kept)
     return artefacts
 
@@ -77,6 +79,7 @@ def _finish(tree: layers.Tree, kept: account.Account) -> tuple[Artefact, ...]:
     pouring = Pouring(plan=making.plan, place=place, run=run, listen=kept.listen, lay=kept.lay)
     write_disks = _finish_tree(pouring, tree)
     kept.look_at(place.tree)
+    usage.tell(making.plan.request, place.tree, kept.listen)
     kept.memory = finished.memory(making.plan.request)
     return convert.outputs(pouring, write_disks, kept.memory)
 

@@ -15,16 +15,19 @@ import hashlib
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from imagebuilder import holes
 from imagebuilder.cache.entry import decode, encode
 from imagebuilder.cache.model import DamagedError, Limits, checked_key, is_key
 from imagebuilder.sizes import Size
 
-CHUNK = 1 << 22
+BLOCK = 1 << 16
+MOST_WORKERS = 8
 NOTHING: Mapping[Path, bytes] = MappingProxyType({})
 
 
@@ -64,13 +67,13 @@ class OutputStore:
         """Write down what was made, and hold on to it; `indices` are of some of the paths."""
         with suppress(OSError):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            files = []
             for number, path in enumerate(paths):
                 self._link(path, self.link(key, number))
-                files.append(_described(path))
                 if path in indices:
                     self._put(self._index(key, number), indices[path])
-            self._write(key, Outputs(files=tuple(files), beside=beside))
+            with ThreadPoolExecutor(MOST_WORKERS) as pool:
+                files = tuple(pool.map(_described, paths))
+            self._write(key, Outputs(files=files, beside=beside))
 
     def find(self, key: str, *, use: bool = True) -> Outputs | None:
         """What is known of the outputs with this id; with `use` that counts as a use of them."""
@@ -198,19 +201,10 @@ def _described(path: Path) -> File:
 
 
 def _sha256(path: Path) -> str:
-    """The digest of a file's data and of where it lies; holes are not read."""
+    """The digest of what of a file is not zeros, and where that is; holes are not read."""
     digest = hashlib.sha256(str(path.stat().st_size).encode())
     with path.open("rb", buffering=0) as file:
-        end = 0
-        while (start := _data(file.fileno(), end)) is not None:
-            end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
-            digest.update(f"{start}-{end}".encode())
-            for offset in range(start, end, CHUNK):
-                digest.update(os.pread(file.fileno(), min(CHUNK, end - offset), offset))
+        for offset, content in holes.filled(file.fileno(), BLOCK):
+            digest.update(offset.to_bytes(8))
+            digest.update(content)
     return digest.hexdigest()
-
-
-def _data(fd: int, offset: int) -> int | None:
-    with suppress(OSError):
-        return os.lseek(fd, offset, os.SEEK_DATA)
-    return None

@@ -15,6 +15,7 @@ from imagebuilder.errors import CommandError, SpaceError
 from imagebuilder.filesystems import mounted
 from imagebuilder.filesystems.measure import DEVICE, Loss, Measured
 from imagebuilder.process import Command, Runner
+from imagebuilder.sandbox import loops
 from imagebuilder.sizes import Size
 
 LEAST = 128 * 2**20
@@ -28,7 +29,8 @@ FULL = ("No space left on device", "no space", "unable to allocate", "ENOSPC")
 def make(placed: Placed, tree: Path, image: Path, run: Runner) -> tuple[Borrowed, ...]:
     """Write a filesystem with the content of `tree` into `image`; raise SpaceError if too small."""
     if not mounted.obstacle(placed.filesystem.type):
-        mounted.fill(placed, tree, image, lambda device: mkfs(placed, device), run)
+        with loops.turn():
+            mounted.fill(placed, tree, image, lambda device: mkfs(placed, device), run)
         return ()
     apart = image.with_name(f"{image.name}.{placed.filesystem.name}")
     with apart.open("wb") as file:

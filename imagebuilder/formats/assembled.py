@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from array import array
 from bisect import bisect_right
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from heapq import merge
 from pathlib import Path
 
+from imagebuilder import holes
 from imagebuilder.disk.image import Borrowed, Image
 from imagebuilder.errors import BuildError
 from imagebuilder.formats import sparse
 
 BLOCK = 4096  # the largest that a filesystem has
 CHUNK = 2**20
+ZEROS = memoryview(bytes(CHUNK))
 MOST_WORKERS = 8
 
 
@@ -31,7 +34,7 @@ class Disk:
     def extents(self) -> Iterator[tuple[int, int]]:
         """Where there is data, in order, (start, end) in bytes; some may be in two of them."""
         borrowed = ((each.start, each.start + each.length) for each in self.borrowed)
-        return merge(sparse.extents(self.fd), borrowed)
+        return merge(holes.extents(self.fd), borrowed)
 
     def read(self, start: int, target: memoryview) -> None:
         """Fill `target` with the bytes from `start` on, and with zeros beyond the disk's end.
@@ -91,6 +94,45 @@ def copy(image: Image, target: Path) -> None:
     with opened(image) as disk, target.open("wb", buffering=0) as file:
         sparse.copy(disk.fd, file.fileno())
         _return(disk, file.fileno())
+
+
+@contextmanager
+def digesting(
+    image: Image, algorithms: Iterable[str]
+) -> Generator[Callable[[], Mapping[str, str]], None, None]:
+    """Work out the disk's digests in threads; what is given waits for them.
+
+    Meanwhile the file may be completed, or copied.
+    """
+    wanted = tuple(algorithms)
+    if not wanted:
+        yield dict
+        return
+    with opened(image) as disk, ThreadPoolExecutor(len(wanted)) as pool:
+        pieces = tuple(_pieces(disk))
+        found = {name: pool.submit(_digest, disk, pieces, name) for name in wanted}
+        yield lambda: {name: future.result() for name, future in found.items()}
+
+
+def _pieces(disk: Disk) -> Iterator[tuple[int, int, bool]]:
+    """The whole disk as (start, end, whether there is data), CHUNK at most."""
+    last = 0
+    for start, end in disk.extents():
+        for piece in ((last, start, False), (max(last, start), end, True)):
+            yield from ((*cut, piece[2]) for cut in _cut(*piece[:2]))
+        last = max(last, end)
+    yield from ((*cut, False) for cut in _cut(last, disk.size))
+
+
+def _digest(disk: Disk, pieces: Iterable[tuple[int, int, bool]], algorithm: str) -> str:
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    buffer = memoryview(bytearray(CHUNK))
+    for start, end, data in pieces:
+        content = buffer[: end - start] if data else ZEROS[: end - start]
+        if data:
+            disk.read(start, content)
+        digest.update(content)
+    return digest.hexdigest()
 
 
 def allocated(image: Image) -> int:

@@ -13,10 +13,11 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
 
 BLOCK = 2**20
 WINDOW = 2**15
-LEVEL = 6
+LEVEL = 5  # half as fast again as 6, for files 1 % larger
 HEADER = bytes((0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 3))  # deflate, no name, no time, Unix
 END = bytes((3, 0))  # an empty last block
 
@@ -24,15 +25,18 @@ END = bytes((3, 0))  # an empty last block
 def gzip(chunks: Iterable[bytes], workers: int = 0) -> Iterator[bytes]:
     """The gzip file of all `chunks`, piece by piece; `workers` 0 means all cores.
 
-    The first chunk is taken before the first thread starts: what it forks, it forks alone.
+    The first chunk is taken before anything is given: what it forks, it forks before any thread
+    starts, here or where the pieces go.
     """
     workers = workers or len(os.sched_getaffinity(0))
     checksum = size = 0
     before = b""
     waiting: deque[Future[bytes]] = deque()
+    blocks = _blocks(chunks)
+    first = tuple(islice(blocks, 1))
     yield HEADER
     with ThreadPoolExecutor(workers) as pool:
-        for block in _blocks(chunks):
+        for block in chain(first, blocks):
             checksum = zlib.crc32(block, checksum)
             size += len(block)
             waiting.append(pool.submit(_deflated, block, before))

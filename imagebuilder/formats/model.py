@@ -5,10 +5,14 @@ A format is a module, found by name among the entry points `imagebuilder.formats
     SOURCE: Source                            what it is made from
     SUFFIXES: Mapping[str, str]               what a file's name ends in, for each format's name
     write(source: Path, output: Output, run: Runner) -> Artefact
-    check(output: Output) -> None             where it can be said early that it would fail
 
 With `SOURCE` being `Source.IMAGE`, `source` is a `disk.image.Image`; with `Source.MEDIUM` it is the
-directory that `media.d` and `initrd.d` have filled.
+directory that `media.d` and `initrd.d` have filled. It may have, too:
+
+    FEATURES: tuple[str, ...]                 rows of the table of tools; by default the name's
+    check(output: Output) -> None             raises what `write` would, before a build begins
+    for_qemu_img(name: str) -> tuple[str, tuple[str, ...]]   qemu-img's name for it, and options
+    deliver(output: Output, run: Runner) -> str   hands the finished file on; says what it did
 """
 
 from __future__ import annotations
@@ -41,12 +45,17 @@ class Output:
 
     path: Path  # the final name; checksum files repeat it as it is
     format: str
-    options: tuple[str, ...] = ()  # key=value, for qemu-img -o
+    options: tuple[str, ...] = ()  # key=value, for qemu-img -o, those of this format
     compress: bool = True
     checksums: tuple[str, ...] = ()  # of "md5", "sha256"
     overwrite: bool = False  # do not keep an older file of this name
     epoch: int = 0  # SOURCE_DATE_EPOCH: nothing in the file is younger
     environment: Mapping[str, str] = field(default_factory=dict)  # what environment.d has left
+    arch: str = "amd64"  # in Debian's words
+    target: str = ""  # a container image's name, or docker:// and where to push it
+    aci_manifest: Path | None = None
+    gzip: str = ""  # the program to compress archives with, and its options; empty: none
+    squashfs: str = "xz"  # how squashfs images are compressed
     memory: Memory = field(default_factory=Memory)  # earlier outputs, for formats that use it
 
 

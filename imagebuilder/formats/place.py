@@ -26,6 +26,7 @@ from imagebuilder.formats.model import Artefact, Output
 from imagebuilder.sizes import Size
 
 CHECKSUMS = ("md5", "sha256")
+Known = Callable[[], Mapping[str, str]]  # digests by algorithm
 NO_TMPFILE = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -62,9 +63,9 @@ def check(output: Output) -> None:
 def place(output: Output, fill: Callable[[Path], object], needs: Callable[[], int]) -> Artefact:
     """Let `fill` write a new file, and put it under its final name with its checksum files.
 
-    A `fill` that writes from the beginning to the end gives the digests that it worked out on
-    the way, by algorithm; else they are worked out here. `needs` says how many bytes that may
-    take at most, for the SpaceError if they are not there.
+    A `fill` that knows the digests gives them, by algorithm, or what waits for them; else they are
+    worked out here. `needs` says how many bytes that may take at most, for the SpaceError if they
+    are not there.
     """
     check(output)
     with (
@@ -73,18 +74,23 @@ def place(output: Output, fill: Callable[[Path], object], needs: Callable[[], in
         _draft(directory, output.path.name) as draft,
     ):
         filled = fill(draft.path)
-        return _publish(draft, output, filled if isinstance(filled, Mapping) else None)
+        if isinstance(filled, Mapping):
+            return _publish(draft, output, lambda: filled)
+        return _publish(draft, output, filled if callable(filled) else None)
 
 
-def move(source: Path, output: Output) -> Artefact:
-    """Put the file `source` under its final name; raise OSError (EXDEV) if it lies elsewhere."""
+def move(source: Path, output: Output, digests: Known | None = None) -> Artefact:
+    """Put the file `source` under its final name; raise OSError (EXDEV) if it lies elsewhere.
+
+    `digests`, if given, waits for those that somebody works out already.
+    """
     check(output)
     with (
         _directory(output.path.parent) as directory,
         _adopted(directory, output.path.name, source) as draft,
         _explained(output, directory, lambda: 0),
     ):
-        return _publish(draft, output)
+        return _publish(draft, output, digests)
 
 
 def rotated(name: str, moment: datetime) -> str:
@@ -102,11 +108,11 @@ def checksum_line(digest: str, path: Path) -> str:
     return f"{mark}{digest}  {escaped}\n"
 
 
-def _publish(draft: _Draft, output: Output, digests: Mapping[str, str] | None = None) -> Artefact:
-    os.fsync(draft.fd)
-    if digests is None:
-        digests = sparse.digests(draft.fd, output.checksums)
+def _publish(draft: _Draft, output: Output, known: Known | None = None) -> Artefact:
     with ExitStack() as stack:
+        known = known or stack.enter_context(sparse.digesting(draft.fd, output.checksums))
+        os.fsync(draft.fd)  # waits for the disk while others compute
+        digests = known()
         lines = {kind: checksum_line(digest, output.path) for kind, digest in digests.items()}
         sidecars = [
             stack.enter_context(_sidecar(draft, kind, line)) for kind, line in lines.items()

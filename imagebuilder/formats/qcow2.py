@@ -19,6 +19,7 @@ from imagebuilder.process import Command, Runner
 
 SOURCE = Source.IMAGE
 SUFFIXES = {"qcow2": ".qcow2"}
+FEATURES = ("qemu-img",)
 IN_FLIGHT = 16  # clusters at work at once; the most that qemu-img takes
 WITHOUT_ZSTD = {"compat=0.10", "compat=v2"}
 
@@ -28,6 +29,11 @@ def write(source: Image, output: Output, run: Runner) -> Artefact:
     return place.place(
         output, lambda path: _fill(source, path, output, run), lambda: allocated(source)
     )
+
+
+def for_qemu_img(name: str) -> tuple[str, tuple[str, ...]]:
+    """qemu-img's name for the format, and the options that it always gets."""
+    return name, ()
 
 
 def _fill(source: Image, target: Path, output: Output, run: Runner) -> None:

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from imagebuilder.errors import BuildError
+from imagebuilder.holes import extents
 
 CHUNK = 4 * 2**20
 ZEROS = memoryview(bytes(CHUNK))
-
-
-def extents(fd: int) -> Iterator[tuple[int, int]]:
-    """Where the file has data: (start, end) in bytes, in order."""
-    end = 0
-    while True:
-        try:
-            start = os.lseek(fd, end, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole from here on
-                return
-            raise
-        end = os.lseek(fd, start, os.SEEK_HOLE)
-        yield start, end
 
 
 def copy(source: int, target: int) -> None:
@@ -43,13 +30,23 @@ def copy(source: int, target: int) -> None:
 
 def digests(fd: int, algorithms: Iterable[str]) -> Mapping[str, str]:
     """The hexadecimal digest of a file for each algorithm, all worked out at once."""
+    with digesting(fd, algorithms) as result:
+        return result()
+
+
+@contextmanager
+def digesting(
+    fd: int, algorithms: Iterable[str]
+) -> Generator[Callable[[], Mapping[str, str]], None, None]:
+    """Work out the digests in threads of their own; what is given waits for them."""
     wanted = tuple(algorithms)
     if not wanted:
-        return {}
+        yield dict
+        return
     pieces = tuple(_pieces(fd))
     with ThreadPoolExecutor(len(wanted)) as pool:
-        found = pool.map(lambda algorithm: _digest(fd, pieces, algorithm), wanted)
-        return dict(zip(wanted, found, strict=True))
+        found = {name: pool.submit(_digest, fd, pieces, name) for name in wanted}
+        yield lambda: {name: future.result() for name, future in found.items()}
 
 
 def _digest(fd: int, pieces: Iterable[tuple[int, int, bool]], algorithm: str) -> str:

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from imagebuilder.disk.fstab import fstab
 from imagebuilder.element.model import ALL_PHASES, PHASES, Element, Phase
@@ -35,7 +36,8 @@ VOLATILE = re.compile(
     r"|\w+_proxy|\w+_PROXY|DISPLAY|EDITOR|PAGER|HOSTNAME|INVOCATION_ID|JOURNAL_STREAM"
     r"|ELEMENTS_PATH|IMAGE_ELEMENT_YAML|BASH_FUNC_get_image_element_array%%"
     r"|DIB_(QUIET|NO_TIMESTAMP|DEBUG_TRACE|NO_TMPFS|MIN_TMPFS|IMAGE_CACHE|LOCKFILES|OFFLINE"
-    r"|BLOCK_DEVICE_PARAMS_YAML|PYTHON_EXEC|CHECKSUM|IMAGE_SIZE|IMAGE_EXTRA_SIZE|ARGS|ENV)|OVERWRITE_OLD_IMAGE"
+    r"|BLOCK_DEVICE_PARAMS_YAML|PYTHON_EXEC|CHECKSUM|IMAGE_SIZE|IMAGE_EXTRA_SIZE|ARGS|ENV"
+    r"|SHOW_IMAGE_USAGE|SHOW_IMAGE_USAGE_FULL|GZIP_BIN)|OVERWRITE_OLD_IMAGE|ACI_MANIFEST"
     r"|IMAGEBUILDER_(HOOK_TIMEOUT|NO_CACHE|CACHE_MAX_SIZE|CACHE_MAX_AGE))"
 )
 # What any hook may read without declaring it, beside its element's own variables.
@@ -121,8 +123,15 @@ def of_outputs(plan: Plan, tree: str, cleanup: Mapping[str, str]) -> str:
     ):
         asked.pop(name, None)
     told = {name: plan.environment.get(name, "") for name in ("DIB_ARGS", "DIB_ENV")}
+    told |= {name: request.environment.get(name, "") for name in ("DIB_GZIP_BIN",)}
+    told["manifest"] = _content(request.environment.get("ACI_MANIFEST", ""))
     made = {"boot": " ".join(plan.boot_loaders), "disk": repr(plan.draft.disk)}
     return identify(tree, {**asked, **told, **made, **cleanup})
+
+
+def _content(path: str) -> str:
+    file = Path(path)
+    return sha256(file.read_bytes()) if path and file.is_file() else path
 
 
 def refreshed(plan: Plan) -> str:

@@ -31,10 +31,11 @@ BARE = """\
 INWARD_WORD = re.compile(r"--(no-cache|no-tmpfs|offline|incremental|refresh(=.*)?)")
 INWARD = (
     "DIB_APT_LOCAL_CACHE", "DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MIN_TMPFS", "DIB_NO_TMPFS",
-    "DIB_OFFLINE", "DIB_QUIET",
+    "DIB_OFFLINE", "DIB_QUIET", "DIB_SHOW_IMAGE_USAGE", "DIB_SHOW_IMAGE_USAGE_FULL",
 )  # fmt: skip
 NO_DISK = "no-final-image"  # anywhere in an element's name
 NOT_DISKS = ("tree", "medium")  # the SOURCE of formats that need no disk
+TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")  # of an output
 # What bash takes for an exported function; a hook calls it as `... || die 'message'`.
 DIE = """\
 () {  local status=$?;
@@ -47,7 +48,7 @@ DIE = """\
 def draft(request: Request) -> Draft:
     """Resolve, merge and check everything that needs no program to be run."""
     for name in request.types:
-        registry.require("formats", name)
+        _check_type(name)
     search = load.search_path(request.environment.get("ELEMENTS_PATH", ""))
     elements = resolve.resolve(request.elements, load.index(search))
     element_environment.check(elements, request.environment)
@@ -67,7 +68,7 @@ def draft(request: Request) -> Draft:
         types=_types(request, elements),
         variables=_variables(request, elements, disk, ":".join(map(str, search))),
         attached=why,
-        warnings=_warnings(search, tree),
+        warnings=(*_warnings(search, tree), *_warnings_of_types(request)),
     )
 
 
@@ -84,7 +85,7 @@ def finish(draft: Draft, environment: Mapping[str, str]) -> Plan:
         early=_shared(packages.early(draft.elements, draft.tree, changes), request),
         boot_loaders=tuple(e.name for e in draft.elements if e.name in plugins),
         outputs=tuple(
-            PlannedOutput(format=name, path=Path(f"{request.output_name}.{name}"))
+            PlannedOutput(format=name, path=Path(request.output_name + registry.suffix(name)))
             for name in draft.types
         ),
         secrets=element_environment.secrets(draft.elements, environment),
@@ -105,8 +106,16 @@ def _types(request: Request, elements: tuple[Element, ...]) -> tuple[str, ...]:
     return tuple(
         name
         for name in dict.fromkeys(request.types)
-        if not others or registry.find("formats", name).SOURCE.value in NOT_DISKS
+        if not others or registry.output_format(name).SOURCE.value in NOT_DISKS
     )
+
+
+def _check_type(name: str) -> None:
+    """A format that no plugin has may be one of qemu-img's, if it can be a file's extension."""
+    if not TYPE.fullmatch(name):
+        raise ConfigError(
+            f"not the name of a format: {name!r}", where="-t", hint="formats are like qcow2,vmdk"
+        )
 
 
 def _check_refreshed(request: Request, elements: tuple[Element, ...]) -> None:
@@ -229,6 +238,12 @@ def _epoch(environment: Mapping[str, str]) -> str:
             f"not a time: {text!r}", where="SOURCE_DATE_EPOCH", hint="seconds since 1970-01-01 UTC"
         )
     return text
+
+
+def _warnings_of_types(request: Request) -> tuple[str, ...]:
+    if "aci" in request.types and not request.environment.get("ACI_MANIFEST"):
+        return ("the aci image has no manifest: ACI_MANIFEST does not name one",)
+    return ()
 
 
 def _warnings(search: tuple[Path, ...], tree: HooksTree) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ def mermaid(plan: Plan) -> str:
 
 def _phases(plan: Plan) -> tuple[Phase, ...]:
     """Those of the plan: a medium has two more."""
-    sources = [registry.find("formats", name).SOURCE.value for name in plan.draft.types]
+    sources = [registry.output_format(name).SOURCE.value for name in plan.draft.types]
     return ALL_PHASES if MEDIUM in sources else PHASES
 
 

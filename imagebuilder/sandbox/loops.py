@@ -55,6 +55,21 @@ def attached(part: Part) -> Generator[Path, None, None]:
         os.close(fd)
 
 
+@contextmanager
+def turn() -> Generator[None, None, None]:
+    """Wait until nobody else on this kernel has a turn, and have it until it is left.
+
+    mkfs.btrfs refuses a UUID that any block device has, and kernels before 6.7 do not mount a
+    second btrfs of one UUID; equal images have equal ones, so they take turns.
+    """
+    fd = os.open(CONTROL, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
 def keep(part: Part) -> Path:
     """The device that shows `part` until somebody calls `detach`; raise ToolMissingError."""
     fd, device = _attach(part, flags=0)

@@ -29,6 +29,7 @@ INSTALL: Mapping[str, str] = {
 }
 JOBS: Mapping[str, tuple[str, ...]] = {
     "build": ("shell", "tar", "debian", "ext4", "vfat", "qcow2"),
+    "formats": ("shell", "tar", "qemu-img", "mksquashfs", "push"),
     "boot": ("boot", "uefi", "seed"),
     "initrd": ("shell", "initrd"),
     "iso": ("shell", "iso", "initrd"),
@@ -156,8 +157,8 @@ TOOLS = (
     ),
     Tool(
         name="qemu-img",
-        features=("qcow2", "boot"),
-        purpose="writes qcow2",
+        features=("qcow2", "qemu-img", "boot"),
+        purpose="writes qcow2 and other images",
         packages=named("qemu-utils", "qemu-img", "qemu-tools"),
         minimum="5.0",
     ),
@@ -261,6 +262,20 @@ TOOLS = (
         features=("squashfs",),
         purpose="writes squashfs images",
         packages=named("squashfs-tools-ng"),
+    ),
+    Tool(
+        name="mksquashfs",
+        features=("mksquashfs", "test"),
+        purpose="makes outputs that are squashfs",
+        packages=named("squashfs-tools", "squashfs-tools", "squashfs"),
+        version=("-version",),
+        minimum="4.4",  # the same bytes again
+    ),
+    Tool(
+        name="skopeo",
+        features=("push", "test"),
+        purpose="pushes container images",
+        packages=named("skopeo"),
     ),
     Tool(
         name="dpkg-deb",

@@ -9,7 +9,8 @@ FOR_TESTS = (
     library("pytest-xdist", "xdist", "test", "python3-pytest-xdist"),
     library("hypothesis", "hypothesis", "test", "python3-hypothesis"),
     library("ensurepip", "ensurepip", "test", "python3-venv"),
-    for_tests("mksquashfs", "squashfs images", named("squashfs-tools"), version=("-version",)),
+    for_tests("umoci", "container images", named("umoci")),
+    for_tests("pigz", "archives", named("pigz")),
     for_tests("grub-mkrescue", "ISO images", named("grub-common", "grub2-tools-extra", "grub2")),
     for_tests(
         "cdboot.img",

@@ -20,6 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = (  # a module may import its own package an
         "registry",
         "tools",
         "magic",
+        "holes",
         "patching",
     }),
     frozenset({"process", "codec"}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -200,3 +201,16 @@ def test_a_killed_builder_leaves_no_loop_device(tmp_path: Path) -> None:
         subprocess.run(["sleep", "0.1"], check=True)
     assert str(image) not in run(Command(("losetup", "--list"))).output
     assert str(point) not in Path("/proc/self/mountinfo").read_text()
+
+
+@mounts
+def test_of_filesystems_of_one_uuid_each_waits_for_its_turn(tmp_path: Path) -> None:
+    tree, image = tmp_path / "tree", tmp_path / "image"
+    tree.mkdir()
+    with ThreadPoolExecutor(1) as pool:
+        with loops.turn():
+            pouring = pool.submit(pour, BTRFS, tree, image)
+            with pytest.raises(TimeoutError):
+                pouring.result(timeout=1)
+        placed = pouring.result()
+    assert_clean(image, placed)

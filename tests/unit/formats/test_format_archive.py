@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import os
 import zlib
 from pathlib import Path
 
@@ -75,3 +76,11 @@ def test_only_what_is_in_the_kernels_directories_is_left_out() -> None:
         "--exclude=./proc/*", "--exclude=./sys/*", "--exclude=./dev/*", "--exclude=./run/*",
     ]  # fmt: skip
     assert argv.index("--anchored") < argv.index(left_out[0])
+
+
+def test_sources_get_no_more_than_a_twentieth_larger_than_by_gzip_9() -> None:
+    sources = sorted(Path(os.__file__).parent.glob("*.py"))
+    content = b"".join(path.read_bytes() for path in sources)
+    assert len(content) > 2 * BLOCK
+    best = len(gzip.compress(content, 9))
+    assert len(b"".join(pack([content]))) < 1.05 * best

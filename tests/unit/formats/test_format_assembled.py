@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import random
 from pathlib import Path
 
@@ -110,3 +111,15 @@ def test_a_link_in_the_place_of_a_file_is_not_followed(
     (tmp_path / "small").symlink_to("other")
     with pytest.raises(OSError, match="symbolic links"):
         assembled.whole(image)
+
+
+def test_the_digests_are_those_of_the_disk_while_it_is_completed(
+    lent: tuple[Image, bytes],
+) -> None:
+    image, content = lent
+    with assembled.digesting(image, ("md5", "sha256")) as known:
+        assembled.whole(image)
+        told = known()
+    assert told["sha256"] == hashlib.sha256(content).hexdigest()
+    assert told["md5"] == hashlib.md5(content, usedforsecurity=False).hexdigest()
+    assert image.file.read_bytes() == content

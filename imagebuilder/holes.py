@@ -1,0 +1,46 @@
+"""Where files have data.
+
+A filesystem may take for data what was a hole a moment ago (ext4: blocks that are set aside and
+unwritten, once somebody has read them). What has to be the same for equal files goes by `filled`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+
+CHUNK = 4 * 2**20
+
+
+def extents(fd: int) -> Iterator[tuple[int, int]]:
+    """Where the file has data: (start, end) in bytes, in order."""
+    end = 0
+    while True:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole from here on
+                return
+            raise
+        end = os.lseek(fd, start, os.SEEK_HOLE)
+        yield start, end
+
+
+def filled(fd: int, block: int) -> Iterator[tuple[int, bytes]]:
+    """All blocks of a file that are not zeros, with their offsets: of equal files the same.
+
+    Raise OSError if the file has become shorter.
+    """
+    zeros, at = bytes(block), 0
+    for start, end in extents(fd):
+        at = max(at, start // block * block)
+        while at < end:
+            chunk = os.pread(fd, min(CHUNK, -(-(end - at) // block) * block), at)
+            if not chunk:
+                raise OSError(errno.EIO, "became shorter while it was read")
+            for offset in range(0, len(chunk), block):
+                content = chunk[offset : offset + block]
+                if content != zeros[: len(content)]:
+                    yield at + offset, content
+            at += len(chunk)
