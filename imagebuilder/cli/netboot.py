@@ -16,7 +16,7 @@ from imagebuilder import process
 from imagebuilder.cli.initrd import epoch
 from imagebuilder.errors import CommandError, ConfigError
 from imagebuilder.netboot import load, loaders, plan, publish, reply, serve
-from imagebuilder.netboot.model import Firmware, Set, Site
+from imagebuilder.netboot.model import Firmware, Program, Set, Site
 from imagebuilder.netboot.plan import Job
 from imagebuilder.netboot.reply import Reply
 from imagebuilder.process import find, missing
@@ -101,9 +101,11 @@ def _publish(arguments: argparse.Namespace) -> None:
         loaders.needed(site), arguments.loaders, process.run, fetch=not arguments.offline
     )
     made = plan.with_loaders(plain, found)
-    for each in found:
-        if each.loader.file == "bootx64.efi" and not each.signed:
-            print("warning: GRUB is not signed: Secure Boot has to be off", file=sys.stderr)
+    unsigned = [
+        each.place for each in found if each.loader.program is Program.GRUB and not each.signed
+    ]
+    for place in unsigned:
+        print(f"warning: {place} is not signed: Secure Boot has to be off", file=sys.stderr)
     if arguments.dry_run:
         _list(made)
         return
