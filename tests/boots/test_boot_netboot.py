@@ -83,13 +83,18 @@ def served(packages: Packages, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 def said(tftp: Path, boot_file: str, device: str, *words: str) -> str:
     """What a machine that starts by network writes to its serial port until it is off."""
-    return subprocess.run(
-        [QEMU, "-nodefaults", "-m", "1024", "-display", "none", "-vga", "std", "-serial", "stdio",
-         "-no-reboot", "-netdev", f"user,id=net,tftp={tftp},bootfile={boot_file}",
-         "-device", f"{device},netdev=net,mac={MAC},bootindex=1", *words],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=400,
-        check=True,
-    ).stdout  # fmt: skip
+    command = [
+        QEMU, "-nodefaults", "-m", "1024", "-display", "none", "-vga", "std", "-serial", "stdio",
+        "-no-reboot", "-netdev", f"user,id=net,tftp={tftp},bootfile={boot_file}",
+        "-device", f"{device},netdev=net,mac={MAC},bootindex=1", *words,
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=400, check=True
+        )
+    except subprocess.TimeoutExpired as error:
+        pytest.fail(f"it is not off yet: {(error.stdout or b'')[-2000:].decode(errors='replace')}")
+    return done.stdout.decode(errors="replace")
 
 
 def check(output: str) -> None:
