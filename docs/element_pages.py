@@ -24,12 +24,8 @@ def pages(directory: Path) -> Mapping[str, str]:
 
 
 def catalogue(elements: Iterable[Element]) -> str:
-    """All elements, and all variables that they declare."""
+    """All elements by task, and all variables that they declare."""
     listed = list(elements)
-    rows = [
-        (f"[{each.name}](elements/{each.name}.md)", each.summary, ", ".join(each.tags))
-        for each in listed
-    ]
     variables = sorted(
         (code(variable.name), f"[{each.name}](elements/{each.name}.md)", variable.help)
         for each in listed
@@ -38,10 +34,29 @@ def catalogue(elements: Iterable[Element]) -> str:
     return page(
         "Elements",
         texts.ELEMENTS,
-        table(("element", "what it is for", "tags"), rows),
+        *(part for tag in _tags(listed) for part in _task(tag, listed)),
         "## Variables of elements",
         table(("variable", "element", "meaning"), variables),
     )
+
+
+def _tags(elements: Iterable[Element]) -> list[str]:
+    """The tags that are used, in the order of texts.TASKS; those that are not in it come last."""
+    used = sorted({tag for each in elements for tag in each.tags or ("other",)})
+    return [
+        *(tag for tag in texts.TASKS if tag in used),
+        *(t for t in used if t not in texts.TASKS),
+    ]
+
+
+def _task(tag: str, elements: Iterable[Element]) -> tuple[str, str]:
+    """The elements with a tag, below a heading."""
+    rows = [
+        (f"[{e.name}](elements/{e.name}.md)", e.summary, ", ".join(e.supports) or "any")
+        for e in elements
+        if tag in (e.tags or ("other",))
+    ]
+    return f"## {texts.TASKS.get(tag, tag)}", table(("element", "what it does", "meant for"), rows)
 
 
 def element_page(element: Element, elements: Iterable[Element]) -> str:

@@ -31,6 +31,7 @@ from imagebuilder.disk import gpt
 from imagebuilder.disk.entry import LISTS, PLUGINS
 from imagebuilder.element import pkgmap
 from imagebuilder.formats.model import Source
+from imagebuilder.lint.model import RULES
 from imagebuilder.netboot.load import SCHEMA as HOSTS
 from imagebuilder.plan import make
 from imagebuilder.tools import table as tools
@@ -69,6 +70,7 @@ def pages() -> Mapping[str, str]:
         "package-installs.md": package_installs_page(),
         "images.md": images_page(),
         "hosts.md": hosts_page(),
+        "lint.md": lint_page(),
         **element_pages.pages(ROOT / "elements"),
     }
 
@@ -80,6 +82,7 @@ def options_page() -> str:
             ", ".join(code(flag) for flag in _flags(option)),
             code(option.metavar),
             code(option.variable),
+            code(option.key),
             option.help,
         )
         for option in options.OPTIONS
@@ -88,7 +91,7 @@ def options_page() -> str:
     return page(
         "Options of a build",
         texts.OPTIONS,
-        table(("option", "argument", "variable", "meaning"), rows),
+        table(("option", "argument", "variable", "key", "meaning"), rows),
         "## Variables that are not options",
         texts.BEYOND_OPTIONS,
         table(("variable", "meaning"), variables),
@@ -245,6 +248,18 @@ def hosts_page() -> str:
     }
     tables = [text for title, part in parts.items() for text in (f"## {title}", _keys(part, title))]
     return page("What machines start by network", texts.HOSTS, _keys(top, "hosts"), *tables)
+
+
+def lint_page() -> str:
+    """The rules of both linters."""
+    rules = [(code(name), severity.value, text) for name, (severity, text) in RULES.items()]
+    return page(
+        "Linters",
+        texts.LINT,
+        table(("rule", "severity", "what it finds"), rules),
+        "## dib-lint",
+        texts.DIB_LINT,
+    )
 
 
 def _flags(option: options.Option) -> list[str]:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 OPTIONS = """\
 `disk-image-create` and `imagebuilder build` take these options, in any order and mixed with the
-names of elements; `--` ends them. A long option may be shortened as long as it stays the only
-one. Where a variable is named, it does the same as the option, which wins over it."""
+names of elements; `--` ends them. A long option may be shortened as long as it stays the only one;
+those that diskimage-builder does not have leave its own abbreviations alone. Where a variable is
+named, it does the same as the option, which wins over it; that of an option without an argument is
+off when it is empty, `0`, `false`, `no` or `off`, and on else. Where a key is named, [files of
+images](images.md) have it.
+
+With `-c` hooks get those of the caller's variables that this page names, those beginning with
+`DIB_` or `IMAGEBUILDER_`, and `PATH`, `HOME`, `USER`, `LOGNAME`, `TERM` and proxies."""
 
 BEYOND_OPTIONS = """\
 A build also reads these variables. Besides them every element has [variables of its
@@ -45,6 +51,16 @@ VARIABLES = (
     ("DIB_NO_TIMESTAMP", "not `0`: no times on standard output; a log file always has them"),
     ("DIB_LOCKFILES", "handed on to hooks that lock things (default: `lockfiles` in the image "
      "cache)"),
+    ("break", "points at which the build stops for a shell, with commas between: `before-` or "
+     "`after-` and a phase, and `after-error`. The shell has the terminal and the environment of "
+     "the phase's hooks; a status other than 0 ends the build, which then takes nothing from the "
+     "cache"),
+    ("break_cmd", "what to run instead of the shell before phases of the host and after an error"),
+    ("break_outside_target", "not empty: after the error of a hook inside, run it on the host"),
+    ("GENTOO_PROFILE", "with `hardened` in it: build on disk"),
+    ("DIB_PYTHON_LOGGING_CONFIG_FILE", "the logging of Python programs that hooks run and that "
+     "call `diskimage_builder.logging_config.setup`: JSON for `logging.config.dictConfig`; the "
+     "build's own log is not Python's"),
     ("http_proxy, https_proxy, no_proxy", "handed on to hooks, like every other variable that is "
      "set"),
 )  # fmt: skip
@@ -140,8 +156,28 @@ them: in `release`, then `distro`, `family` and `default`. A name that is in non
 as it is."""
 
 ELEMENTS = """\
-The elements that come with the program. The same, for those on your `ELEMENTS_PATH` too, shows
-`imagebuilder elements`. How to write one: [write an element](../howto/write-an-element.md)."""
+The elements that come with the program, by what they are for. The same, for those on your
+`ELEMENTS_PATH` too, shows `imagebuilder elements`, and with `--for ubuntu` only those that are
+meant for Ubuntu. What was built with them: [distributions](distributions.md). How to write one:
+[write an element](../howto/write-an-element.md)."""
+
+TASKS = {
+    "operating-system": "An operating system to start from",
+    "disk": "The disk, and how it starts",
+    "boot": "Kernel and initramfs",
+    "cloud": "Machines in a cloud",
+    "baremetal": "Machines without a hypervisor",
+    "network": "The network",
+    "access": "Who can log in",
+    "packages": "Packages and where they come from",
+    "python": "Python",
+    "hardware": "Drivers and hardware",
+    "security": "Security",
+    "ramdisk": "Ramdisks",
+    "size": "A smaller image",
+    "debug": "Looking for faults",
+    "core": "What other elements build on",
+}
 
 KINDS = {
     "string": "text",
@@ -226,3 +262,24 @@ KEYS = {
     ("pkg-map", "distro"): "by distribution (`DISTRO_NAME`)",
     ("pkg-map", "release"): "by distribution, then by release (`DIB_RELEASE`)",
 }
+
+LINT = """\
+`imagebuilder lint` looks for mistakes in elements without building anything: in those of
+`ELEMENTS_PATH`, or in the elements and directories that are named. Whether hooks have the same name
+is asked for all elements that are found, as far as a build can have both. Each finding says where
+it is, what is wrong and what to do; `--json` prints a list of mappings with the keys `rule`,
+`severity`, `where`, `what` and `hint`.
+
+The exit status is 1 if there are errors (with `--strict`, warnings count as well), 2 if what was
+named is not there, and else 0. A comment in a file leaves rules out for that file:
+
+    # imagebuilder-lint: disable=variable, shellcheck"""
+
+DIB_LINT = """\
+The program has the rules of diskimage-builder's own `dib-lint` and is started like it, at the top
+of a repository: `ELEMENTS_DIR` (default: `diskimage_builder/elements`) and `LIB_DIR` say where,
+`# dib-lint: disable=sete setu` in a file or `ignore = sete setu` under `[dib-lint]` in `tox.ini`
+leave rules out, and `# dib-lint: safe_sudo` or `# dib-lint: which` at the end of a line allow that
+line. The exit status is 0 or 1. Python scripts without `.py` are given to flake8, which has to be
+installed then. Two things are different: `set -euo pipefail` counts as `set -o pipefail`, and a
+directory of elements that is not there is an error."""

@@ -30,7 +30,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: `field` of the Request, the variable that also sets it, and its help."""
+    """One option: `field` of the Request, the variable that also sets it, and its help.
+
+    `key` is its name in files of images. One that is `new` is refused by diskimage-builder.
+    """
 
     field: str
     short: str
@@ -39,75 +42,96 @@ class Option:
     metavar: str
     variable: str
     help: str
+    key: str = ""
+    new: bool = False
 
 
 # fmt: off
 OPTIONS = (
     Option("name", "o", "", Kind.TEXT, "NAME", "IMAGE_NAME",
-           "path and name of the output, without its extension (default: image)"),
+           "path and name of the output, without its extension (default: image)", "imagename"),
     Option("types", "t", "", Kind.WORDS, "TYPES", "",
-           "output formats, comma separated, like qcow2,raw,vhd,tgz,squashfs (default: qcow2)"),
+           "output formats, comma separated, like qcow2,raw,vhd,tgz,squashfs (default: qcow2)",
+           "types"),
     Option("arch", "a", "", Kind.TEXT, "ARCH", "ARCH",
-           "architecture of the image (default: the host's)"),
+           "architecture of the image (default: the host's)", "arch"),
     Option("packages", "p", "", Kind.WORDS, "PACKAGES", "",
-           "packages to install after install.d, comma separated; may be repeated"),
+           "packages to install after install.d, comma separated; may be repeated", "packages"),
     Option("no_base", "n", "", Kind.FLAG, "", "SKIP_BASE",
-           "leave the element 'base' out"),
+           "leave the element 'base' out", "skip-base"),
+    Option("clear", "c", "", Kind.FLAG, "", "CLEAR_ENV",
+           "hand on to hooks only those of the caller's variables that are about images", "clear"),
     Option("uncompressed", "u", "", Kind.FLAG, "", "",
-           "do not compress the image"),
+           "do not compress the image", "uncompressed"),
     Option("trace", "x", "", Kind.COUNT, "", "DIB_DEBUG_TRACE",
-           "trace the hooks' shells; twice traces noisy helpers too"),
+           "trace the hooks' shells; twice traces noisy helpers too", "debug-trace"),
     Option("image_size", "", "image-size", Kind.GIB, "GIB", "DIB_IMAGE_SIZE",
-           "exact size of the disk in GiB (default: what the content needs and some room)"),
+           "exact size of the disk in GiB (default: what the content needs and some room)",
+           "image-size"),
     Option("extra_size", "", "image-extra-size", Kind.MIB, "MIB", "DIB_IMAGE_EXTRA_SIZE",
-           "room in the root filesystem beyond its content, in MiB"),
+           "room in the root filesystem beyond its content, in MiB", "image-extra-size", new=True),
     Option("image_cache", "", "image-cache", Kind.TEXT, "DIR", "DIB_IMAGE_CACHE",
-           "directory of caches (default: ~/.cache/image-create)"),
+           "directory of caches (default: ~/.cache/image-create)", "image-cache"),
     Option("checksum", "", "checksum", Kind.FLAG, "", "DIB_CHECKSUM",
-           "write .md5 and .sha256 files beside the outputs"),
+           "write .md5 and .sha256 files beside the outputs", "checksum"),
     Option("max_online_resize", "", "max-online-resize", Kind.NUMBER, "BLOCKS",
-           "MAX_ONLINE_RESIZE", "blocks that the root filesystem can grow to while mounted"),
+           "MAX_ONLINE_RESIZE", "blocks that the root filesystem can grow to while mounted",
+           "max-online-resize"),
     Option("journal_size", "", "mkfs-journal-size", Kind.MIB, "MIB", "DIB_JOURNAL_SIZE",
-           "size of the root filesystem's journal in MiB (default: 64)"),
+           "size of the root filesystem's journal in MiB (default: 64)", "mkfs-journal-size",
+           new=True),
     Option("mkfs_options", "", "mkfs-options", Kind.TEXT, "OPTIONS", "",
-           "options for mkfs of the root filesystem"),
+           "options for mkfs of the root filesystem", "mkfs-options"),
     Option("min_tmpfs", "", "min-tmpfs", Kind.GIB, "GIB", "DIB_MIN_TMPFS",
-           "build in memory only if twice this much is free (default: 2)"),
+           "build in memory only if twice this much is free (default: 2)", "min-tmpfs"),
     Option("no_tmpfs", "", "no-tmpfs", Kind.FLAG, "", "DIB_NO_TMPFS",
-           "build on disk, not in memory"),
+           "build on disk, not in memory", "no-tmpfs"),
     Option("no_cache", "", "no-cache", Kind.FLAG, "", "IMAGEBUILDER_NO_CACHE",
-           "neither use nor keep cached layers and outputs"),
+           "neither use nor keep cached layers and outputs", new=True),
     Option("refresh", "", "refresh", Kind.CHOICES, "PHASE|ELEMENT", "",
-           "take all steps again, or those from this phase or element on"),
+           "take all steps again, or those from this phase or element on", new=True),
     Option("incremental", "", "incremental", Kind.FLAG, "", "IMAGEBUILDER_INCREMENTAL",
-           "use cached layers of elements that may have read what the cache cannot know of"),
+           "use cached layers of elements that may have read what the cache cannot know of",
+           new=True),
     Option("offline", "", "offline", Kind.FLAG, "", "DIB_OFFLINE",
-           "build from caches alone: no hook has a network, and what is missing is an error"),
+           "build from caches alone: no hook has a network, and what is missing is an error",
+           "offline"),
     Option("qemu_img_options", "", "qemu-img-options", Kind.TEXT, "OPTIONS",
            "QEMU_IMG_OPTIONS", "options for formats that have such, like compat=0.10 or"
-           " vmdk:subformat=streamOptimized"),
+           " vmdk:subformat=streamOptimized", "qemu-img-options"),
     Option("docker_target", "", "docker-target", Kind.TEXT, "NAME", "DOCKER_TARGET",
-           "REPOSITORY:TAG of a container image, with docker:// before it to push it there"),
+           "REPOSITORY:TAG of a container image, with docker:// before it to push it there",
+           "docker-target"),
     Option("squashfs_compression", "", "squashfs-compression", Kind.TEXT, "NAME",
-           "IMAGEBUILDER_SQUASHFS_COMPRESSION", "xz, zstd, gzip, lz4 or lzo (default: xz)"),
+           "IMAGEBUILDER_SQUASHFS_COMPRESSION", "xz, zstd, gzip, lz4 or lzo (default: xz)",
+           new=True),
     Option("root_label", "", "root-label", Kind.TEXT, "LABEL", "ROOT_LABEL",
-           "label of the root filesystem (default: cloudimg-rootfs; img-rootfs for xfs)"),
+           "label of the root filesystem (default: cloudimg-rootfs; img-rootfs for xfs)",
+           "root-label"),
     Option("install_type", "", "install-type", Kind.TEXT, "TYPE", "DIB_DEFAULT_INSTALLTYPE",
-           "how elements install software by default (default: source)"),
+           "how elements install software by default (default: source)", "install-type"),
     Option("ramdisk_element", "", "ramdisk-element", Kind.TEXT, "ELEMENT", "RAMDISK_ELEMENT",
-           "what ramdisk-image-create makes the ramdisk with (default: ramdisk)"),
+           "what ramdisk-image-create makes the ramdisk with (default: ramdisk)",
+           "ramdisk-element"),
     Option("hook_timeout", "", "hook-timeout", Kind.NUMBER, "SECONDS",
-           "IMAGEBUILDER_HOOK_TIMEOUT", "end a hook that takes longer (default: none does)"),
+           "IMAGEBUILDER_HOOK_TIMEOUT", "end a hook that takes longer (default: none does)",
+           new=True),
     Option("attached", "", "attached", Kind.FLAG, "", "IMAGEBUILDER_ATTACHED",
-           "have the disk as block devices in pre-finalise.d, finalise.d and cleanup.d"),
+           "have the disk as block devices in pre-finalise.d, finalise.d and cleanup.d", new=True),
     Option("logfile", "", "logfile", Kind.TEXT, "FILE", "",
-           "append the log to this file, and be quiet on standard output"),
+           "append the log to this file, and be quiet on standard output", "logfile"),
     Option("help", "h", "help", Kind.FLAG, "", "", "show this help and exit"),
     Option("version", "", "version", Kind.FLAG, "", "", "show the version and exit"),
 )
 # fmt: on
+ESSENTIAL = re.compile(
+    r"(DIB|IMAGEBUILDER|BLOCK_DEVICE)_\w+|ELEMENTS_PATH|IMAGE_ELEMENT|FS_TYPE|OVERWRITE_OLD_IMAGE"
+    r"|ACI_MANIFEST|DOCKER_TARGET|SOURCE_DATE_EPOCH|GENTOO_PROFILE|NO_SOURCE_REPOSITORIES|break(_\w+)?"
+    r"|PATH|HOME|USER|LOGNAME|TERM|TMPDIR|TMP_DIR|(https?|ftp|all|no)_proxy|(HTTPS?|FTP|ALL|NO)_PROXY"
+)
 GRAIN = 64 * UNITS["KiB"]  # what a decimal number of GiB is rounded up to
 ON = ("1", "true", "yes", "on")
+OFF = ("0", "false", "no", "off")
 JOURNAL = Size(64 * UNITS["MiB"])
 LEAST_TMPFS = Size(2 * UNITS["GiB"])
 SHARED_PACKAGES = "IMAGEBUILDER_SHARED_PACKAGES"
@@ -126,6 +150,7 @@ class Request:
     arch: str = ""
     packages: tuple[str, ...] = ()
     no_base: bool = False
+    clear: bool = False
     uncompressed: bool = False
     trace: int = 0
     image_size: Size | None = None
@@ -176,6 +201,8 @@ def parse(
         return Request(help=bool(values.get("help")), version=bool(values.get("version")))
     names = [*environment.get("IMAGE_ELEMENT", "").split(), *" ".join(elements).split()]
     arch = str(values.pop("arch", "")) or host_arch()
+    if environment.get("break"):
+        values["no_cache"] = True  # what comes from the cache has no points to stop at
     chosen = implied(names, arch=arch, base=not values.get("no_base"))
     maker = (values.get("ramdisk_element") or "ramdisk",) if ramdisk else ()
     return Request(
@@ -185,8 +212,18 @@ def parse(
         ramdisk=ramdisk,
         elements=tuple(dict.fromkeys((*maker, *chosen))),
         words=tuple(words),
-        environment=dict(environment),
+        environment=essential(environment) if values.get("clear") else dict(environment),
     )
+
+
+def essential(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that say how to build and what; the rest is of the caller's session."""
+    ours = {option.variable for option in OPTIONS if option.variable}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in ours or ESSENTIAL.fullmatch(name)
+    }
 
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -254,11 +291,22 @@ def _getopt(words: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
     try:
         given, elements = getopt.gnu_getopt(rest, short, long)
     except getopt.GetoptError as error:
+        longer = _lengthened(rest, error.opt)
+        if longer != rest:
+            return _getopt(longer)
         known = [f"--{option.long}" for option in OPTIONS if option.long]
         raise ConfigError(
             error.msg, hint=nearest(f"--{error.opt}", known) or "see --help for the options"
         ) from error
     return [*chosen, *given], elements
+
+
+def _lengthened(words: Sequence[str], prefix: str) -> list[str]:
+    """The words with an abbreviation spelled out that only new options make ambiguous."""
+    meant = [o.long for o in OPTIONS if prefix and o.long.startswith(prefix) and not o.new]
+    if len(meant) != 1:
+        return [*words]
+    return [re.sub(rf"\A--{re.escape(prefix)}(?=\Z|=)", f"--{meant[0]}", word) for word in words]
 
 
 def _choices(words: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
@@ -322,7 +370,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         if option.field == "checksum":
             values["checksum"] = checksums(text)
         elif option.kind is Kind.FLAG:
-            values[option.field] = text.lower() in ON
+            values[option.field] = text.lower() not in OFF
         else:
             kind = Kind.NUMBER if option.kind is Kind.COUNT else option.kind
             values[option.field] = _read(kind, text, option.variable)
@@ -339,3 +387,9 @@ def cache_directory(request: Request) -> Path:
     """Where downloads are kept."""
     home = Path(request.environment.get("HOME") or "~").expanduser()
     return Path(request.image_cache) if request.image_cache else home / ".cache/image-create"
+
+
+def lock_directory(request: Request) -> Path:
+    """Where hooks lock what is shared between builds."""
+    given = request.environment.get("DIB_LOCKFILES")
+    return Path(given) if given else cache_directory(request) / "lockfiles"

@@ -6,7 +6,7 @@ import importlib.resources
 import json
 import re
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ class Document:
     where: str
     value: Any
     node: yaml.Node | None
+    repeated: tuple[str, ...] = field(default=(), kw_only=True)  # keys given twice, with places
 
     def place(self, path: Iterable[str | int]) -> str:
         """`file:line:column` of the value at `path`, or of the nearest one above it."""
@@ -58,7 +59,11 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, except that a key given twice is an error, and a date is text."""
+    """The safe loader, except that a key given twice is noted, and a date is text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.repeated: list[tuple[Hashable, yaml.Mark]] = []
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -78,9 +83,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
             continue
         key = loader.construct_object(key_node, deep=True)
         if isinstance(key, Hashable) and key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} is given twice", key_node.start_mark
-            )
+            loader.repeated.append((key, key_node.start_mark))
         if isinstance(key, Hashable):
             seen.add(key)
     loader.flatten_mapping(node)
@@ -91,7 +94,7 @@ _Loader.add_constructor("tag:yaml.org,2002:value", _text)
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
-def read(path: Path) -> Document:
+def read(path: Path, *, lenient: bool = False) -> Document:
     """The document in the file at `path`; raise ConfigError if there is none."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -99,17 +102,18 @@ def read(path: Path) -> Document:
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except UnicodeDecodeError as error:
         raise ConfigError("is not UTF-8 text", where=str(path)) from error
-    return parse(text, where=str(path))
+    return parse(text, where=str(path), lenient=lenient)
 
 
-def parse(text: str, *, where: str) -> Document:
+def parse(text: str, *, where: str, lenient: bool = False) -> Document:
     """The document in `text`; raise ConfigError with line and column if it is not one.
 
-    It is YAML, or JSON: a text that is both means what it means as JSON.
+    It is YAML, or JSON: a text that is both means what it means as JSON. If it is `lenient`, the
+    last of several equal keys counts.
     """
     is_json, value = _json(text)
     try:
-        node, other = _yaml(text.replace("\t", " ") if is_json else text)
+        node, other, twice = _yaml(text.replace("\t", " ") if is_json else text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
@@ -118,14 +122,23 @@ def parse(text: str, *, where: str) -> Document:
         raise ConfigError(f"is not valid YAML: {error}", where=where) from error
     except RecursionError as error:
         raise ConfigError("is nested too deeply", where=where) from error
-    return Document(where, value if is_json else other, node)
+    repeated = tuple(
+        (f"{where}:{mark.line + 1}:{mark.column + 1}", f"the key {key!r} is given twice")
+        for key, mark in twice
+    )
+    if repeated and not lenient:
+        place, what = repeated[0]
+        raise ConfigError(f"is not valid YAML: {what}", where=place)
+    told = tuple(f"{place}: {what}; the last one counts" for place, what in repeated)
+    return Document(where, value if is_json else other, node, repeated=told)
 
 
-def _yaml(text: str) -> tuple[yaml.Node | None, Any]:
+def _yaml(text: str) -> tuple[yaml.Node | None, Any, list[tuple[Hashable, yaml.Mark]]]:
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
-        return node, None if node is None else loader.construct_document(node)
+        value = None if node is None else loader.construct_document(node)
+        return node, value, loader.repeated
     finally:
         loader.dispose()
 
@@ -142,15 +155,37 @@ def _json(text: str) -> tuple[bool, Any]:
 
 def check(document: Document, schema: str) -> Any:
     """The document's value, if it satisfies `schema` (like `element/schemas/element.json`)."""
-    from jsonschema.exceptions import best_match  # costs 60 ms, needed only here
+    _complain(document, _errors(document, schema))
+    return document.value
 
+
+def tolerate(document: Document, schema: str) -> tuple[Any, tuple[str, ...]]:
+    """The same, and a line for each key that the schema does not know, which is passed over."""
+    errors = _errors(document, schema)
+    unknown = [error for error in errors if _unknown_keys(error) and _properties(error)]
+    _complain(document, [error for error in errors if error not in unknown])
+    lines = (
+        f"{document.key_place(error.absolute_path, key)}: unknown key {key!r}, which does nothing"
+        for error in unknown
+        for key in _unknown_keys(error)
+    )
+    return document.value, (*document.repeated, *lines)
+
+
+def _errors(document: Document, schema: str) -> list[ValidationError]:
     try:
         _check_keys(document, document.value, ())
-        error = best_match(_validator(schema).iter_errors(document.value))
+        return list(_validator(schema).iter_errors(document.value))
     except RecursionError as recursion:
         raise ConfigError("is nested too deeply", where=document.where) from recursion
+
+
+def _complain(document: Document, errors: list[ValidationError]) -> None:
+    from jsonschema.exceptions import best_match  # costs 60 ms, needed only here
+
+    error = best_match(errors)
     if error is None:
-        return document.value
+        return
     what, hint = _explain(error)
     unknown = _unknown_keys(error)
     if unknown:
@@ -211,6 +246,12 @@ def _explain(error: ValidationError) -> tuple[str, str]:
         listed = f"known keys: {', '.join(sorted(known))}" if known else description
         return f"{place}unknown key {unknown[0]!r}", nearest(unknown[0], known) or listed
     return f"{place}{error.message}", description
+
+
+def _properties(error: ValidationError) -> Mapping[str, Any]:
+    """The keys that the schema knows where the error is; nothing if it wants names of a form."""
+    schema = error.schema
+    return schema.get("properties", {}) if isinstance(schema, Mapping) else {}
 
 
 def _unknown_keys(error: ValidationError) -> list[str]:

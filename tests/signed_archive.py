@@ -9,25 +9,33 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 SUITE = "tiny"
 INDEX = f"dists/{SUITE}/main/binary-amd64/Packages"
 NEEDED = ("apt-get", "dpkg-deb", "gpg", "gpgv")
+Sign = Callable[[str, Path], None]  # a text goes into a file, signed
 
 
 @dataclass
 class Archive:
-    """The archive in `root`; `asked` are the paths that somebody has asked the server for."""
+    """The archive in `root`; `asked` are the paths that somebody has asked the server for.
+
+    `faults` are paths that are not answered with their files: with other bytes, or with None by
+    "not found". After so many requests for packages as `patience` says, none is answered at all.
+    """
 
     root: Path
     url: str = ""
     asked: list[str] = field(default_factory=list)
+    faults: Mapping[str, bytes | None] = field(default_factory=dict)
+    patience: int = 10**6
 
     @property
     def keyring(self) -> Path:
@@ -44,6 +52,8 @@ class Archive:
 
 
 class _Handler(SimpleHTTPRequestHandler):
+    """Answers with the archive's files, or with its faults."""
+
     archive: Archive
 
     def __init__(self, archive: Archive, *rest: object) -> None:
@@ -52,7 +62,21 @@ class _Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.archive.asked.append(self.path)
-        super().do_GET()
+        path = unquote(self.path)
+        if sum(asked.endswith(".deb") for asked in self.archive.asked) > self.archive.patience:
+            self.close_connection = True
+            return
+        if path not in self.archive.faults:
+            super().do_GET()
+            return
+        content = self.archive.faults[path]
+        if content is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -82,7 +106,13 @@ def make(root: Path, *packages: str) -> Archive:
     content = "\n".join(entries).encode()
     (root / INDEX).write_bytes(content)
     (root / f"{INDEX}.xz").write_bytes(lzma.compress(content))
-    _sign(archive)
+    directory = root / "dists" / SUITE
+    fields = (
+        f"Origin: Test\nSuite: {SUITE}\nCodename: {SUITE}\nArchitectures: amd64\n"
+        "Components: main\nDate: Fri, 01 Jan 2021 00:00:00 UTC\n"
+    )
+    with signer(archive.keyring) as sign:
+        sign(fields + checksums(directory), directory / "InRelease")
     return archive
 
 
@@ -106,27 +136,32 @@ def _package(archive: Archive, name: str) -> str:
     )
 
 
-def _sign(archive: Archive) -> None:
-    directory = archive.root / "dists" / SUITE
+def checksums(suite: Path) -> str:
+    """The field of a suite's index that names its files, which are there already."""
     lines = [
         f" {hashlib.sha256(path.read_bytes()).hexdigest()} {path.stat().st_size}"
-        f" {path.relative_to(directory)}"
-        for path in sorted((archive.root / INDEX).parent.iterdir())
+        f" {path.relative_to(suite)}\n"
+        for path in sorted(suite.rglob("Packages*"))
     ]
-    fields = (
-        f"Origin: Test\nSuite: {SUITE}\nCodename: {SUITE}\nArchitectures: amd64\n"
-        "Components: main\nDate: Fri, 01 Jan 2021 00:00:00 UTC\nSHA256:\n"
-    )
+    return "SHA256:\n" + "".join(lines)
+
+
+@contextmanager
+def signer(keyring: Path) -> Generator[Sign, None, None]:
+    """Make a key, put its public half into `keyring`, and have it sign."""
     home = tempfile.mkdtemp(prefix="gpg.")  # gpg's sockets want a short path
     gpg = ("gpg", "--homedir", home, "--batch", "--quiet", "--pinentry-mode", "loopback",
            "--passphrase", "")  # fmt: skip
+
+    def sign(text: str, path: Path) -> None:
+        plain = Path(home, "text")
+        plain.write_text(text)
+        run(*gpg, "--clearsign", "--output", str(path), str(plain))
+
     try:
         run(*gpg, "--quick-generate-key", "Test <test@example.org>", "rsa2048", "sign", "never")
-        run(*gpg, "--output", str(archive.keyring), "--export")
-        release, signed = directory / "Release.new", directory / "InRelease"
-        release.write_text(fields + "\n".join(lines) + "\n")
-        run(*gpg, "--clearsign", "--output", str(signed), str(release))
-        release.unlink()
+        run(*gpg, "--output", str(keyring), "--export")
+        yield sign
     finally:
         subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
         shutil.rmtree(home, ignore_errors=True)

@@ -7,13 +7,14 @@ diskimage-builder's program `diskimage-builder`.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from imagebuilder import schema
 from imagebuilder.errors import ConfigError
+from imagebuilder.options import OPTIONS, Kind
 
 SCHEMA = "batch/schemas/images.json"
 DEFAULT_NAME = "image"
@@ -108,30 +109,31 @@ def _plain(flag: str, value: list[str]) -> tuple[str, ...]:
     return tuple(value)
 
 
-KEYS: tuple[tuple[str, str, Callable[[str, Any], tuple[str, ...]]], ...] = (
-    ("imagename", "-o", _text),
-    ("arch", "-a", _text),
-    ("types", "-t", _listed),
-    ("debug-trace", "-x", _repeated),
-    ("uncompressed", "-u", _switch),
-    ("clear", "-c", _switch),
-    ("logfile", "--logfile", _text),
-    ("checksum", "--checksum", _switch),
-    ("image-size", "--image-size", _number),
-    ("image-extra-size", "--image-extra-size", _number),
-    ("image-cache", "--image-cache", _text),
-    ("max-online-resize", "--max-online-resize", _number),
-    ("min-tmpfs", "--min-tmpfs", _number),
-    ("mkfs-journal-size", "--mkfs-journal-size", _number),
-    ("mkfs-options", "--mkfs-options", _text),
-    ("no-tmpfs", "--no-tmpfs", _switch),
-    ("offline", "--offline", _switch),
-    ("qemu-img-options", "--qemu-img-options", _pairs),
-    ("root-label", "--root-label", _text),
-    ("ramdisk-element", "--ramdisk-element", _text),
-    ("install-type", "--install-type", _text),
-    ("docker-target", "--docker-target", _text),
-    ("packages", "-p", _listed),
-    ("skip-base", "-n", _switch),
-    ("elements", "", _plain),
-)
+SHOWN: Mapping[Kind, Callable[[str, Any], tuple[str, ...]]] = {
+    Kind.FLAG: _switch,
+    Kind.COUNT: _repeated,
+    Kind.WORDS: _listed,
+    Kind.GIB: _number,
+    Kind.MIB: _number,
+    Kind.NUMBER: _number,
+    Kind.TEXT: _text,
+}
+# The order of the words of a command line, which is diskimage-builder's.
+ORDER = (
+    "imagename", "arch", "types", "debug-trace", "uncompressed", "clear", "logfile", "checksum",
+    "image-size", "image-extra-size", "image-cache", "max-online-resize", "min-tmpfs",
+    "mkfs-journal-size", "mkfs-options", "no-tmpfs", "offline", "qemu-img-options", "root-label",
+    "ramdisk-element", "install-type", "docker-target", "packages", "skip-base",
+)  # fmt: skip
+
+
+def _keys() -> Iterator[tuple[str, str, Callable[[str, Any], tuple[str, ...]]]]:
+    options = {option.key: option for option in OPTIONS if option.key}
+    for key in ORDER:
+        option = options[key]
+        show = _pairs if key == "qemu-img-options" else SHOWN[option.kind]
+        yield key, f"--{option.long}" if option.long else f"-{option.short}", show
+    yield "elements", "", _plain
+
+
+KEYS = tuple(_keys())

@@ -53,6 +53,11 @@ class Attached:
         return tuple(dict.fromkeys(device.name for device in self.devices.values()))
 
     @property
+    def partial(self) -> bool:
+        """Whether this kernel cannot mount one of its filesystems."""
+        return not all(mounted.in_kernel(fs.type) for fs in self.pouring.disk.mounted)
+
+    @property
     def points(self) -> tuple[Path, ...]:
         """Where its filesystems are in the tree, outermost first."""
         tree = self.pouring.place.tree

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from imagebuilder import registry
-from imagebuilder.build import attach
+from imagebuilder.build import attach, foreign
 from imagebuilder.disk.model import Kind
+from imagebuilder.element import load
 from imagebuilder.errors import ConfigError, ToolMissingError
 from imagebuilder.formats import place, qemu_img
 from imagebuilder.formats.model import Output, Source
-from imagebuilder.options import Request, cache_directory
+from imagebuilder.options import Request, cache_directory, lock_directory
 from imagebuilder.plan.model import Draft
 from imagebuilder.process import find
 from imagebuilder.tools import table as tools
@@ -31,6 +32,7 @@ def before(draft: Draft) -> None:
     pools = ["thin-pool"] if any(v.kind is Kind.THIN_POOL for v in draft.disk.volumes) else []
     own = [feature for name in draft.types for feature in _features(name)]
     _check_tools(draft, (*modules, *pools, *own))
+    foreign.check(draft)
     for fs in filesystems:
         if hasattr(modules[fs.type], "check"):
             modules[fs.type].check(fs)
@@ -55,18 +57,21 @@ def formats(draft: Draft) -> tuple[Output, ...]:
 
 
 def make_cache(request: Request) -> None:
-    """Make the directory of caches, which hooks expect to be there."""
-    directory = cache_directory(request)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be made: {error.strerror}", where=str(directory), hint="set DIB_IMAGE_CACHE"
-        ) from error
+    """Make the directories of caches and of locks, which hooks expect to be there."""
+    for directory, variable in (
+        (cache_directory(request), "DIB_IMAGE_CACHE"),
+        (lock_directory(request), "DIB_LOCKFILES"),
+    ):
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot be made: {error.strerror}", where=str(directory), hint=f"set {variable}"
+            ) from error
 
 
 def _check_tools(draft: Draft, features: tuple[str, ...]) -> None:
-    own = tools.of_elements(element.name for element in draft.elements)
+    own = tools.of_elements(e.name for e in draft.elements if load.is_ours(e))
     wanted = {FEATURES.get(name, name) for name in (*own, *features)} & set(tools.FEATURES)
     rows = [t for t in tools.needed(sorted(wanted)) if not t.files and not t.module]
     missing = [tool for tool in rows if find(tool.name) is None]

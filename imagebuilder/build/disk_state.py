@@ -121,17 +121,23 @@ import sys
 
 sys.path.insert(0, {home!r})
 
-from imagebuilder.cli.block_device import main
+from {module} import main
 
 sys.exit(main(sys.argv[1:]))
 """
+HELPERS = {
+    "dib-block-device.py": "imagebuilder.cli.block_device",
+    "element-info.py": "diskimage_builder.element_dependencies",
+    "run-imagebuilder.py": "imagebuilder.cli.verbs",
+}
 
 
-def write_helper(library: Path) -> None:
-    """Write the program that hooks know as `$_LIB/dib-block-device.py`."""
+def write_helpers(library: Path) -> None:
+    """Write the Python programs that hooks know in `$_LIB`."""
     library.mkdir(parents=True, exist_ok=True)
     home = str(Path(__file__).parents[2])
-    (library / "dib-block-device.py").write_text(HELPER.format(home=home))
+    for name, module in HELPERS.items():
+        (library / name).write_text(HELPER.format(home=home, module=module))
 
 
 def announce(file: Path, document: schema.Document, defaults: Defaults, tree: Path) -> Parameters:

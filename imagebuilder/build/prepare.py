@@ -8,7 +8,7 @@ from pathlib import Path
 
 from imagebuilder.build import check, downloads
 from imagebuilder.element.model import PHASES
-from imagebuilder.events import Listener, ignore
+from imagebuilder.events import Listener, Said, ignore
 from imagebuilder.hooks import merged
 from imagebuilder.hooks.phase import Outside, Work, fingerprints, read_environment
 from imagebuilder.hooks.place import Place
@@ -41,6 +41,9 @@ def look_ahead(draft: Draft, *, outside: bool = True) -> tuple[Plan, Outside]:
 
 def settle(draft: Draft, place: Place, listen: Listener) -> Plan:
     """The plan for a draft, with the merged hooks tree written where the build will need it."""
+    names = " ".join(element.name for element in draft.elements)
+    listen(Said(f"Expanded element dependencies to: {names}"))
+    listen(Said(f"Building in {place.scratch}"))
     merged.copy(draft.tree, place.hooks)
     merged.write_library(place.hooks)
     return make.finish(draft, read_environment(place, draft.tree, draft.variables, listen))

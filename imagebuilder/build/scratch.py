@@ -46,8 +46,10 @@ def scratch(request: Request) -> Generator[Place, None, None]:
 
 
 def in_memory(request: Request) -> bool:
-    """Whether there is memory enough to build in."""
-    return not request.no_tmpfs and memory_for(request) >= 2 * request.min_tmpfs
+    """Whether there is memory enough to build in, and a build in memory is wanted."""
+    if request.no_tmpfs or "hardened" in request.environment.get("GENTOO_PROFILE", ""):
+        return False
+    return memory_for(request) >= 2 * request.min_tmpfs
 
 
 def memory_for(request: Request) -> Size:

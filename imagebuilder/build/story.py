@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from imagebuilder import paths, registry
+from imagebuilder import paths, registry, rpmdb
 from imagebuilder.boot.model import EMPTY, BootBlocks
 from imagebuilder.build import (
     account,
@@ -68,8 +69,8 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             artefacts = finished.find(plan, key, listen)
         kept.unchanged = bool(artefacts)
         artefacts = kept.artefacts = artefacts or _finish(tree, kept)
-        convert.deliver(plan, listen)
     _remember(tree, key, kept)
+    convert.deliver(plan, listen)
     return artefacts
 
 
@@ -101,7 +102,7 @@ def _remember(tree: layers.Tree, key: str, kept: account.Account) -> None:
 def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> layers.Making:
     after: dict[str, Callable[[], None]] = {
         "root": lambda: _check_root(place.tree),
-        "post-root": lambda: detach_below(place.tree),
+        "post-root": lambda: _leave(place.tree),
         "block-device": lambda: _write_fstab(plan, place.tree),
     }
 
@@ -128,6 +129,7 @@ def _finish_tree(pouring: Pouring, tree: layers.Tree) -> convert.Disks:
         detach_below(place.tree, keep=disk.points if disk else ())
         finish.return_resolver(place.tree)
         finish.tidy(place.tree)
+        rpmdb.settle(place.tree, plan.epoch)
         tree.pile.clamp_times(plan.epoch)
     _fill_medium(plan, place, listen)
     if disk:
@@ -165,7 +167,7 @@ def _tell_hooks(plan: Plan, place: Place) -> None:
     document = make.block_device(draft.request, draft.elements)
     defaults = make.defaults(draft.request)
     disk_state.announce(place.disk_parameters, document, defaults, place.tree)
-    disk_state.write_helper(place.hooks / merged.DATA / "lib")
+    disk_state.write_helpers(place.hooks / merged.DATA / "lib")
 
 
 def _work(
@@ -182,6 +184,7 @@ def _work(
         packages=plan.request.packages if phase.name == "install" else (),
         deadline=float(plan.request.hook_timeout),
         devices=disk.names if disk else (),
+        stand_ins="boot-loader" if disk and disk.partial and plan.boot_loaders else "",
     )
 
 
@@ -193,6 +196,12 @@ def _check_root(tree: Path) -> None:
             where="phase root",
             hint="the operating system element's root.d has to fill TARGET_ROOT",
         )
+
+
+def _leave(tree: Path) -> None:
+    """Take away what belongs to where the tree was made, and not to the image."""
+    detach_below(tree)
+    shutil.rmtree(tree / "lost+found", ignore_errors=True)
 
 
 def _write_fstab(plan: Plan, tree: Path) -> None:

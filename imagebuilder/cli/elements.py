@@ -10,7 +10,7 @@ from typing import Any
 
 from imagebuilder.element import load
 from imagebuilder.element.model import ALL_PHASES, Element
-from imagebuilder.errors import ElementError, nearest
+from imagebuilder.errors import ConfigError, ElementError, nearest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print what was asked for."""
     index = load.index(load.search_path(arguments.environment.get("ELEMENTS_PATH", "")))
     chosen = [load.load(path) for path in _chosen(arguments.what, index)]
+    _check_distribution(arguments.distribution, chosen)
     found = [element for element in chosen if _matches(element, arguments)]
     if arguments.json:
         print(json.dumps([_document(element) for element in found], indent=2))
@@ -43,6 +44,15 @@ def _chosen(names: list[str], index: Mapping[str, Path]) -> list[Path]:
         if name not in index:
             raise ElementError(f"Element '{name}' not found", hint=nearest(name, index))
     return [index[name] for name in names or sorted(index)]
+
+
+def _check_distribution(name: str | None, elements: list[Element]) -> None:
+    known = sorted({each for element in elements for each in element.supports})
+    if name and name not in known:
+        raise ConfigError(
+            f"no element says that it is meant for {name!r}", where="--for",
+            hint=nearest(name, known),
+        )  # fmt: skip
 
 
 def _matches(element: Element, arguments: argparse.Namespace) -> bool:

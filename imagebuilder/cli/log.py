@@ -43,7 +43,8 @@ class Log:
         with ExitStack() as stack:
             file = stack.enter_context(_append(request.logfile)) if request.logfile else None
             live = None
-            if not quiet and not request.trace and sys.stdout.isatty():
+            plain = quiet or request.trace or environment.get("break")
+            if not plain and sys.stdout.isatty():
                 from imagebuilder.cli.live import Live  # rich costs 100 ms
 
                 live = stack.enter_context(Live.started())
@@ -102,7 +103,7 @@ class Log:
             self.live.stop()
         for artefact in artefacts:
             line = f"{artefact.path} ({Size(artefact.size)})"
-            self.say(line)
+            self.say(f"Image file {artefact.path} created... ({Size(artefact.size)})")
             if self.live:
                 print(line)
         self.say("Build completed successfully")

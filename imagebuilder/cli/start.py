@@ -46,6 +46,13 @@ def dib_block_device() -> None:
     sys.exit(main(sys.argv[1:]))
 
 
+def dib_lint() -> None:
+    """The program `dib-lint`."""
+    from imagebuilder.cli.dib_lint import main
+
+    sys.exit(main(sys.argv[1:]))
+
+
 def _version() -> None:
     from imagebuilder import __version__
 

@@ -14,6 +14,8 @@ VERBS = {
     "build": "build an image from elements, or the images that files describe",
     "plan": "show what a build would do",
     "elements": "list, search and show elements",
+    "element": "make a new element",
+    "lint": "look for mistakes in elements",
     "doctor": "show which host tools are needed and which are missing",
     "cache": "list, measure, check and prune what builds have kept",
     "boot": "start an image in qemu and wait for what it should say",
@@ -23,6 +25,7 @@ VERBS = {
     "deb": "take Debian packages apart, change them, and add them to pools",
     "netboot": "make sets of files that machines start from by network, and serve them",
     "answers": "check unattended answers, and put them where installers look",
+    "oci": "fill a directory with the files of a container image",
 }
 OR_FILES = """
 

@@ -33,6 +33,11 @@ def builtin() -> Path:
     )
 
 
+def is_ours(element: Element) -> bool:
+    """Whether the element came with us, and so works as we know of an element of its name."""
+    return element.path.resolve().is_relative_to(builtin().resolve())
+
+
 def search_path(elements_path: str) -> tuple[Path, ...]:
     """The directories of a colon list like ELEMENTS_PATH, our own last; raise ConfigError."""
     paths = [Path(entry).absolute() for entry in elements_path.split(":") if entry]

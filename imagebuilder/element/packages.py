@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imagebuilder import schema
-from imagebuilder.element import pkgmap
+from imagebuilder.element import documents, pkgmap
 from imagebuilder.element.model import (
     Element,
     HooksTree,
@@ -129,9 +129,8 @@ def early(
 def _wishes(element: Element) -> Iterator[_Wish]:
     for file in FILES:
         if (element.path / file).exists():
-            document = schema.read(element.path / file)
-            value = schema.check(document, "element/schemas/package-installs.json") or {}
-            for name, properties in value.items():
+            document = documents.read(element.path / file)
+            for name, properties in (document.value or {}).items():
                 yield from _wishes_for(element, name, properties, document)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imagebuilder import schema
+from imagebuilder.element import documents
 
 FAMILIES = {
     "almalinux": "redhat",
@@ -46,7 +46,7 @@ class PackageMap:
 
 def load(path: Path) -> PackageMap:
     """The map in the file at `path`; raise ConfigError if it is not one."""
-    value = schema.check(schema.read(path), "element/schemas/pkg-map.json")
+    value = documents.read(path).value
     return PackageMap(
         release={
             (distribution, release): _texts(names)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from imagebuilder.element.gone import GONE
 from imagebuilder.element.load import check_name, load, provides
 from imagebuilder.element.model import Element
 from imagebuilder.errors import ElementError, nearest
@@ -79,7 +80,9 @@ def _check_missing(walk: _Walk, index: Mapping[str, Path]) -> None:
             raise ElementError(
                 f"Element {name!r} not found",
                 where=walk.asked_by[name],
-                hint=nearest(name, index) or "add the directory that it is in to ELEMENTS_PATH",
+                hint=GONE.get(name)
+                or nearest(name, index)
+                or "add the directory that it is in to ELEMENTS_PATH",
             )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from imagebuilder import schema
+from imagebuilder.element import documents
 from imagebuilder.element.model import Element
 from imagebuilder.errors import ElementError
 
 FILE = "svc-map"
-FAMILIES = {"centos": "redhat", "fedora": "redhat", "rhel": "redhat"} | {
+FAMILIES = dict.fromkeys(
+    ("almalinux", "centos", "fedora", "openeuler", "rhel", "rocky"), "redhat"
+) | {
     "debian": "debian",
     "ubuntu": "debian",
     "opensuse": "suse",
@@ -26,10 +28,8 @@ def merge(elements: Iterable[Element], distribution: str) -> Mapping[str, str]:
     for element in elements:
         if not (element.path / FILE).is_file():
             continue
-        document = schema.read(element.path / FILE)
-        for service, names in (
-            schema.check(document, "element/schemas/svc-map.json") or {}
-        ).items():
+        document = documents.read(element.path / FILE)
+        for service, names in (document.value or {}).items():
             if service in merged:
                 raise ElementError(
                     f"the service {service!r} is mapped by another element too",

@@ -7,17 +7,19 @@ import sys
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagebuilder.element import environment, merge
 from imagebuilder.element.model import HooksTree, Phase, Where
 from imagebuilder.errors import HookError
-from imagebuilder.events import Finished, Line, Listener, Started, Step, Ticked
-from imagebuilder.hooks.merged import LIBRARY
+from imagebuilder.events import Event, Finished, Line, Listener, Said, Started, Step, Ticked
+from imagebuilder.hooks.merged import LIBRARY, RUN_PARTS
 from imagebuilder.hooks.place import DOWNLOADS, Place
+from imagebuilder.plan import breaks
 from imagebuilder.process import PATH, Command
+from imagebuilder.sandbox import lent
 from imagebuilder.sandbox.model import Bind, Sandbox
 from imagebuilder.sandbox.session import Session, enter
 
@@ -25,8 +27,13 @@ IN_TARGET = "tmp/in_target.d"  # elements rely on this path
 FINGERPRINTS = "fingerprint.d"
 PATIENCE = 60.0  # seconds for a fingerprint
 LAST_LINES = 12
+OWN_DEVICE = "IMAGE_BLOCK_DEVICE="  # before diskimage-builder had layouts, hooks printed it
 LONGEST_LINE = 1 << 16
 NOT_IN_TARGET = ("TMPDIR", "VIRTUAL_ENV")
+# Where our modules are, and with them those of diskimage-builder that Python hooks import; unless
+# we are installed, only we know that place.
+HOME = Path(__file__).parents[2]
+PACKAGES = ("site-packages", "dist-packages")
 SEES_TARGET_ROOT = ("root", "cleanup", "media", "initrd")
 SEES_THE_MEDIUM = ("media", "initrd")
 SEES_KERNEL_FILESYSTEMS = ("extra-data", "post-root", "pre-finalise", "cleanup")
@@ -45,6 +52,7 @@ class Work:
     packages: tuple[str, ...] = ()  # of `-p`, installed after the hooks
     deadline: float = 0.0  # seconds a hook may take; 0: any
     devices: tuple[str, ...] = ()  # names in /dev that hooks inside see too
+    stand_ins: str = ""  # a directory of `_LIB` that comes before the image's own programs
 
     @property
     def inside(self) -> bool:
@@ -71,11 +79,22 @@ class Outside:
 def read_environment(
     place: Place, tree: HooksTree, variables: Mapping[str, str], listen: Listener
 ) -> dict[str, str]:
-    """What `environment.d` makes of `variables`, on the host and without network."""
+    """What `environment.d` makes of `variables`, on the host.
+
+    It has no network, so that a plan says the same tomorrow; only if it fails so, it has one.
+    """
     phase = Phase("environment", Where.HOST)
-    work = Work(phase=phase, place=place, tree=tree, variables=variables, listen=listen)
-    with enter(Sandbox(network=False)) as session:
-        return _settle(session, work)
+    heard: list[Event] = []
+    work = Work(phase=phase, place=place, tree=tree, variables=variables, listen=heard.append)
+    try:
+        with enter(Sandbox(network=False)) as session:
+            settled = _settle(session, work)
+    except HookError:
+        with enter(Sandbox(network=work.network)) as session:
+            return _settle(session, replace(work, listen=listen))
+    for event in heard:
+        listen(event)
+    return settled
 
 
 def fingerprints(work: Work) -> Outside:
@@ -104,17 +123,63 @@ def fingerprints(work: Work) -> Outside:
 def run_phase(work: Work) -> None:
     """Run a phase's hooks in order; raise HookError at the first that fails."""
     hooks = merge.present(work.place.hooks, work.phase, work.tree)
-    if not hooks and not work.packages:
+    if not (hooks or work.packages or breaks.wanted(work.phase, work.variables)):
         return
     with _reported(work, Step(work.phase.name)), _entered(work) as session:
         settled = _settle(session, work)
-        for hook in hooks:
-            step = Step(work.phase.name, hook.name, hook.element)
-            program = work.hooks / work.phase.directory / hook.name
-            _run(session, work, step, Command((str(program),), env=settled), hook.source)
+        with _stopping(session, work, settled):
+            for hook in hooks:
+                step = Step(work.phase.name, hook.name, hook.element)
+                program = work.hooks / work.phase.directory / hook.name
+                _run(session, work, step, Command((str(program),), env=settled), hook.source)
         if work.packages:
             step = Step(work.phase.name, "install-packages", "-p")
             _run(session, work, step, Command(("install-packages", *work.packages), env=settled))
+
+
+@contextmanager
+def _stopping(
+    session: Session, work: Work, settled: Mapping[str, str]
+) -> Generator[None, None, None]:
+    """Stop at the break points of a phase that are asked for."""
+    there = not work.inside or (work.place.hooks / work.phase.directory).is_dir()
+    if there:
+        _stop(session, work, settled, breaks.before(work.phase, work.variables))
+    try:
+        yield
+    except HookError:
+        _stop_after_error(session, work, settled)
+        raise
+    if there:
+        _stop(session, work, settled, breaks.after(work.phase, work.variables))
+
+
+def _stop_after_error(session: Session, work: Work, settled: Mapping[str, str]) -> None:
+    stop = breaks.after_error(work.phase, work.variables)
+    with suppress(HookError):  # the hook's is the one that counts
+        if stop and stop.outside:
+            own = {"_LIB": str(work.place.hooks / LIBRARY), **work.place.variables()}
+            with enter(Sandbox(furnish=work.place.tree, network=work.network)) as outside:
+                _stop(outside, work, {**work.variables, **own}, stop)
+        else:
+            _stop(session, work, settled, stop)
+
+
+def _stop(
+    session: Session, work: Work, settled: Mapping[str, str], stop: breaks.Stop | None
+) -> None:
+    """Run what is to be run at a break point; raise HookError if that fails."""
+    if stop is None:
+        return
+    work.listen(Said(f"Starting debug shell. Exit to resume building.\nAt stage {stop.point}"))
+    printer = Printer(work, Step(work.phase.name))
+    command = Command(("bash", "-c", stop.command), env=settled)
+    with lent.standard_input() as given:
+        status = session.execute(command, printer, lent=given).exited.status
+    printer.flush()
+    if status:
+        what = f"what ran at the break point {stop.point} ended with status {status}"
+        raise HookError(what, status=status, where=f"phase {work.phase.name}")
 
 
 @contextmanager
@@ -172,7 +237,8 @@ def _settle(session: Session, work: Work) -> dict[str, str]:
     names = merge.environment_files(work.place.hooks)
     program = environment.prologue(f"{work.hooks}/{merge.ENVIRONMENT}", names)
     printer = Printer(work, Step(work.phase.name, "environment.d"))
-    command = Command(("bash", "-c", program), env=_variables(work))
+    called = (str(work.hooks / RUN_PARTS), str(work.hooks / work.phase.directory))
+    command = Command(("bash", "-c", program, *called), env=_variables(work))
     outcome = session.execute(command, printer, capture=True)
     printer.flush()
     if outcome.exited.status:
@@ -181,7 +247,25 @@ def _settle(session: Session, work: Work) -> dict[str, str]:
             status=outcome.exited.status,
             where=f"phase {work.phase.name}",
         )
-    return environment.parse(outcome.captured)
+    settled = environment.parse(outcome.captured)
+    _trace(work, printer, names, settled)
+    return settled
+
+
+def _trace(
+    work: Work, printer: Printer, names: tuple[str, ...], settled: Mapping[str, str]
+) -> None:
+    """What `-x` wants to know of `environment.d`: its files, and twice what they have set."""
+    level = int(work.variables.get("DIB_DEBUG_TRACE") or 0)
+    lines = [f"sourced environment.d/{name}" for name in names] if level else []
+    if level > 1:
+        lines += [
+            f"{name}={value}"
+            for name, value in settled.items()
+            if work.variables.get(name) != value and "BASH_FUNC" not in name
+        ]
+    if lines:
+        printer("\n".join((*lines, "")).encode(errors="surrogateescape"))
 
 
 def _variables(work: Work) -> dict[str, str]:
@@ -199,7 +283,10 @@ def _variables(work: Work) -> dict[str, str]:
         given["TARGET_INITRD"] = str(work.place.medium / "initrd")
     if work.inside:
         given = {key: value for key, value in given.items() if key not in NOT_IN_TARGET}
-        return {**given, "HOME": "/root", "PATH": f"{PATH}:{library / 'bin'}"}
+        first = f"{library / work.stand_ins}:" if work.stand_ins else ""
+        return {**given, "HOME": "/root", "PATH": f"{first}{PATH}:{library / 'bin'}"}
+    if HOME.name not in PACKAGES:
+        given["PYTHONPATH"] = ":".join(filter(None, (given.get("PYTHONPATH"), str(HOME))))
     known = [part for part in given.get("PATH", "").split(":") if part]
     missing = [part for part in PATH.split(":") if part not in known]
     return {**given, "PATH": ":".join([str(library / "bin"), *known, *missing])}
@@ -220,6 +307,13 @@ def _run(
             status=exited.status,
             where=f"element {step.element}: {source or command.argv[0]}",
         )
+    if printer.device:
+        raise HookError(
+            f"{step} has made a disk of its own, which cannot be the image's: {printer.device}",
+            status=1,
+            where=f"element {step.element}: {source or command.argv[0]}",
+            hint="describe the disk in a block-device-default.yaml, or in DIB_BLOCK_DEVICE_CONFIG",
+        )
 
 
 class Printer:
@@ -228,6 +322,7 @@ class Printer:
     def __init__(self, work: Work, step: Step) -> None:
         self.work, self.step = work, step
         self.rest = b""
+        self.device = ""  # what a hook of block-device.d says to have made
         self.last: deque[str] = deque(maxlen=LAST_LINES)
 
     def __call__(self, chunk: bytes) -> None:
@@ -251,4 +346,6 @@ class Printer:
         text = raw.rstrip(b"\r").rsplit(b"\r", 1)[-1].decode(errors="replace")
         text = environment.redact(text, self.work.secrets)
         self.last.append(text)
+        if self.work.phase.name == "block-device" and OWN_DEVICE in text:
+            self.device = text
         self.work.listen(Line(self.step, text))

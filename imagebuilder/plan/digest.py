@@ -16,10 +16,11 @@ from pathlib import Path
 
 from imagebuilder.disk.fstab import fstab
 from imagebuilder.element.model import ALL_PHASES, PHASES, Element, Phase
+from imagebuilder.plan import breaks
 from imagebuilder.plan.model import Plan
 from imagebuilder.plan.owned import Owned, owned, sha256
 
-FORMAT = "2"  # part of every id: a change in what phases do on their own changes it
+FORMAT = "3"  # part of every id: a change in what phases do on their own changes it
 STEPS = (  # phases whose effect is one layer, and the step's name
     ("root", ("root",)),
     ("extra-data", ("extra-data",)),
@@ -162,7 +163,8 @@ def _at_work(plan: Plan, phase: Phase) -> bool:
 
 
 def _extra(plan: Plan, phase: Phase) -> bool:
-    return phase.name == "install" and bool(plan.request.packages)
+    packages = phase.name == "install" and bool(plan.request.packages)
+    return packages or breaks.wanted(phase, plan.request.environment)
 
 
 def _step(

@@ -7,14 +7,22 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
+
 from imagebuilder import registry, schema
 from imagebuilder.disk import load as disk_load
 from imagebuilder.disk.model import Defaults, Disk
+from imagebuilder.element import documents, load, merge, packages, resolve
 from imagebuilder.element import environment as element_environment
-from imagebuilder.element import load, merge, packages, resolve
 from imagebuilder.element.model import PHASES, Element, HooksTree
 from imagebuilder.errors import ConfigError, nearest
-from imagebuilder.options import FROM_BATCH, SHARED_PACKAGES, Request, cache_directory
+from imagebuilder.options import (
+    FROM_BATCH,
+    SHARED_PACKAGES,
+    Request,
+    cache_directory,
+    lock_directory,
+)
 from imagebuilder.plan import attached
 from imagebuilder.plan.model import Draft, Plan, PlannedOutput
 from imagebuilder.sizes import UNITS
@@ -33,6 +41,7 @@ INWARD = (
     "DIB_APT_LOCAL_CACHE", "DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MIN_TMPFS", "DIB_NO_TMPFS",
     "DIB_OFFLINE", "DIB_QUIET", "DIB_SHOW_IMAGE_USAGE", "DIB_SHOW_IMAGE_USAGE_FULL",
 )  # fmt: skip
+NUMBERED = re.compile(r"[0-9]")  # a file whose name begins so is meant to be a hook, and not data
 NO_DISK = "no-final-image"  # anywhere in an element's name
 NOT_DISKS = ("tree", "medium")  # the SOURCE of formats that need no disk
 TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")  # of an output
@@ -68,7 +77,7 @@ def draft(request: Request) -> Draft:
         types=_types(request, elements),
         variables=_variables(request, elements, disk, ":".join(map(str, search))),
         attached=why,
-        warnings=(*_warnings(search, tree), *_warnings_of_types(request)),
+        warnings=(*_warnings(search, elements, tree), *_warnings_of_types(request)),
     )
 
 
@@ -190,12 +199,13 @@ def _variables(
         "ARCH": request.arch,
         "DIB_ARGS": " ".join(word for word in request.words if not INWARD_WORD.fullmatch(word)),
         "DIB_BOOT_LABEL": boot,
-        "DIB_CHECKSUM": request.checksum or "0",
+        "DIB_CHECKSUM": {"": "0", "md5,sha256": "1"}.get(request.checksum, request.checksum),
         "DIB_DEBUG_TRACE": str(request.trace),
         "DIB_DEFAULT_INSTALLTYPE": request.install_type or "source",
         "DIB_ENV": _declared_as_bash(given),
         "DIB_IMAGE_CACHE": str(cache_directory(request)),
-        "DIB_LOCKFILES": given.get("DIB_LOCKFILES") or str(cache_directory(request) / "lockfiles"),
+        **_asked(request),
+        "DIB_LOCKFILES": str(lock_directory(request)),
         "DIB_MOUNTPOINTS": "|".join(disk.mount_points),
         "DIB_OFFLINE": "1" if request.offline else "",
         "DIB_ROOT_FSTYPE": disk.root.type,
@@ -203,7 +213,7 @@ def _variables(
         "ELEMENTS_PATH": search,
         "FS_TYPE": request.root_type,
         "IMAGE_ELEMENT": names,
-        "IMAGE_ELEMENT_YAML": "{" + ", ".join(f"{e.name}: {e.path}" for e in elements) + "}",
+        "IMAGE_ELEMENT_YAML": yaml.safe_dump({e.name: str(e.path) for e in elements}),
         "BASH_FUNC_die%%": DIE,
         "BASH_FUNC_get_image_element_array%%": f"() {{  echo '{pairs}'\n}}",
         "IMAGE_NAME": request.output_name,
@@ -213,6 +223,17 @@ def _variables(
         "LC_ALL": "C",
         "SOURCE_DATE_EPOCH": _epoch(given),
     }  # fmt: skip
+
+
+def _asked(request: Request) -> dict[str, str]:
+    """The options about sizes and memory, under the names of their variables."""
+    sizes = {
+        "DIB_IMAGE_SIZE": (request.image_size, "GiB"),
+        "DIB_IMAGE_EXTRA_SIZE": (request.extra_size, "MiB"),
+        "DIB_MIN_TMPFS": (request.min_tmpfs, "GiB"),
+    }
+    found = {name: f"{size / UNITS[unit]:g}" for name, (size, unit) in sizes.items() if size}
+    return {**found, "DIB_NO_TMPFS": str(int(request.no_tmpfs))}
 
 
 def _table_name(labels: list[str]) -> str:
@@ -246,8 +267,17 @@ def _warnings_of_types(request: Request) -> tuple[str, ...]:
     return ()
 
 
-def _warnings(search: tuple[Path, ...], tree: HooksTree) -> tuple[str, ...]:
+def _warnings(
+    search: tuple[Path, ...], elements: tuple[Element, ...], tree: HooksTree
+) -> tuple[str, ...]:
+    used = {element.name for element in elements}
+    pairs = load.overridden(search)
     return (
-        *(f"Element <{ours}> overrides <{other}>" for ours, other in load.overridden(search)),
-        *(f"{path} will not run: {reason}" for path, reason in tree.ignored),
+        *(f"Element <{ours}> overrides <{other}>" for ours, other in pairs if ours.name in used),
+        *documents.remarks(elements),
+        *(
+            f"{path} will not run: {reason}"
+            for path, reason in tree.ignored
+            if NUMBERED.match(path.name)
+        ),
     )

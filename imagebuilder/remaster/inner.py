@@ -55,6 +55,18 @@ def check_signature(files: Tree, path: str, removed: Collection[str]) -> None:
         raise ConfigError("is a signature, which will not be one", where=where, hint=hint)
 
 
+def hidden(files: Tree, edits: Mapping[str, Edit]) -> Iterator[str]:
+    """What a layer above hides of changes in one below: casper stacks them by the dots in names."""
+    for path, edit in edits.items():
+        stem = path.removesuffix(SUFFIX)
+        changed = {*edit.gone, *edit.contents, *(entry.name for entry in edit.new)}
+        above = (p for p in files.nodes if p.startswith(f"{stem}.") and p.endswith(SUFFIX))
+        for layer in (p for p in above if p != path):
+            there = {name for name, inode in image(files, layer).files() if not inode.is_directory}
+            if lost := sorted(there & changed):
+                yield f"{lost[0]} in {path} is hidden by {layer}, which has one of its own"
+
+
 def packed(files: Tree, edits: Mapping[str, Edit], work: Path) -> dict[str, Path]:
     """Write every squashfs image with its changes to a file of its own in `work`."""
     made = {}

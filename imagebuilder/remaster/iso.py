@@ -16,7 +16,7 @@ from pathlib import Path
 
 from imagebuilder import process
 from imagebuilder.errors import BuildError, ConfigError, SpaceError
-from imagebuilder.iso import checksums, esp, roles, tree, xorriso
+from imagebuilder.iso import checksums, esp, pe, roles, tree, xorriso
 from imagebuilder.iso.model import BLOCK, Iso, Node
 from imagebuilder.iso.probe import probe
 from imagebuilder.iso.tree import Tree
@@ -116,7 +116,11 @@ def copied(
         yield Prepared(
             write=lambda path: _write(path, _packed(job), run),
             needed=needed,
-            remarks=_remarks(iso, plan),
+            remarks=[
+                *_remarks(iso, plan),
+                *_unsigned(files, plan),
+                *inner.hidden(files, plan.squashfs),
+            ],
         )
 
 
@@ -338,6 +342,19 @@ def _check_room(directory: Path, needed: int, where: str) -> None:
     free = shutil.disk_usage(directory).free if directory.is_dir() else needed
     if free < needed:
         raise SpaceError(f"no space for it: {Size(needed)} needed, {Size(free)} free", where=where)
+
+
+def _unsigned(files: Tree, plan: Plan) -> Iterator[str]:
+    """What Secure Boot would start on the original, and refuse on the copy."""
+    for path, source in plan.files.items():
+        node = files.nodes.get(path)
+        if node is None or not node.is_file:
+            continue
+        old = pe.is_signed(next(files.pieces(node), b"")[: pe.HEAD])
+        with source.open("rb") as file:
+            new = pe.is_signed(file.read(pe.HEAD))
+        if old and not new:
+            yield f"{path} was signed and is not any more: Secure Boot will refuse it"
 
 
 def _remarks(iso: Iso, plan: Plan) -> list[str]:

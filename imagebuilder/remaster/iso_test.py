@@ -56,7 +56,7 @@ class Level(Enum):
     MENU = r"GNU GRUB|Welcome to GRUB|(ISO|SYS)LINUX \d|iPXE|Booting .*'|Loading Memtest"
     KERNEL = (
         r"Run \S+ as init process|Loading, please wait|systemd\[1\]|Starting system log|"
-        r"Begin: |Welcome to .*!"
+        r"Begin: |Welcome to (?!GRUB).*!"
     )
     MARKER = ""
 

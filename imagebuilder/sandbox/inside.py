@@ -7,12 +7,16 @@ kernel kills every process of the PID namespace and drops every mount of the mou
 
 from __future__ import annotations
 
+import array
+import errno
+import fcntl
 import json
 import os
 import resource
 import select
 import signal
 import socket
+import termios
 import time
 from pathlib import Path
 
@@ -22,7 +26,8 @@ from imagebuilder.sandbox.model import Sandbox
 from imagebuilder.sandbox.wire import Exited, Kind, Request
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-LOADED = resource  # `os.wait4` imports it, which it cannot once the root is another
+# `os.wait4` and `socket.recv_fds` import them, which they cannot once the root is another.
+LOADED = (resource, array)
 LINKS = (
     ("ptmx", "pts/ptmx"),
     ("fd", "/proc/self/fd"),
@@ -87,16 +92,20 @@ class _Running:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self.wake_end = wake
+        lent = _receive_lent(channel) if request.lent else None
+        self.limited = lent is None
         self.pid = os.fork()
         if self.pid == 0:
-            _become(request, output, captured)
+            _become(request, output, captured, lent)
         os.close(output)
+        if lent is not None:
+            os.close(lent)
         os.close(captured)
 
     def finish(self, sandbox: Sandbox) -> Exited:
         """Pass output on until the command has ended, the builder has, or the time is up."""
         capture, timed_out = b"", False
-        end = self.started + sandbox.deadline if sandbox.deadline else None
+        end = self.started + sandbox.deadline if sandbox.deadline and self.limited else None
         sources = [self.channel.fileno(), self.output, self.captured, self.wake]
         while (ended := self._reap()) is None:
             left = None if end is None else max(0.0, end - time.monotonic())
@@ -155,27 +164,45 @@ class _Running:
                 return (code if code >= 0 else 128 - code), usage.ru_utime + usage.ru_stime
 
 
-def _become(request: Request, output: int, captured: int) -> None:
+def _become(request: Request, output: int, captured: int, lent: int | None) -> None:
     try:
         os.setsid()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
-        if not request.terminal:
-            os.dup2(_stdin(request.stdin), 0)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
+        terminal = lent is not None and os.isatty(lent)
+        os.dup2(_stdin(request.stdin) if lent is None else lent, 0)
+        os.dup2(0 if terminal else output, 1)
+        os.dup2(0 if terminal else output, 2)
+        if terminal:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         if request.capture:
             os.dup2(os.dup(captured), 3)
             os.set_inheritable(3, True)  # ruff: ignore[boolean-positional-value-in-call] - the API
         os.closerange(4 if request.capture else 3, 1 << 16)
         os.umask(0o022)
         os.chdir(request.cwd)
-        # ruff: ignore[start-process-with-no-shell] - this is what pid 1 is for
-        os.execvpe(request.argv[0], request.argv, request.env)
+        _execute(request)
     except OSError as error:
         os.write(2, f"{request.argv[0]}: {error.strerror}\n".encode())
     os._exit(127)
+
+
+def _execute(request: Request) -> None:
+    """Become the command; a program that does not say what runs it is bash's, as for a shell."""
+    try:
+        # ruff: ignore[start-process-with-no-shell] - this is what pid 1 is for
+        os.execvpe(request.argv[0], request.argv, request.env)
+    except OSError as error:
+        if error.errno != errno.ENOEXEC:
+            raise
+    # ruff: ignore[start-process-with-no-shell, start-process-with-partial-path] - the same
+    os.execvpe("bash", ["bash", *request.argv], request.env)
+
+
+def _receive_lent(channel: socket.socket) -> int:
+    _, (descriptor,), _, _ = socket.recv_fds(channel, 1, 1)
+    return descriptor
 
 
 def _stdin(text: str) -> int:

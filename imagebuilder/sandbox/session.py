@@ -14,8 +14,9 @@ from pathlib import Path
 from imagebuilder.errors import CommandError, ToolMissingError
 from imagebuilder.process import Command, Result, checked
 from imagebuilder.sandbox import inside, kernel, wire
+from imagebuilder.sandbox.lent import Lent
 from imagebuilder.sandbox.model import Sandbox
-from imagebuilder.sandbox.wire import Exited, Kind, Request
+from imagebuilder.sandbox.wire import LENT, Exited, Kind, Request
 
 TICK = 0.25  # seconds between two calls of `tick` while a command is silent
 
@@ -48,14 +49,19 @@ class Session:
         *,
         tick: Callable[[], None] = lambda: None,
         capture: bool = False,
-        terminal: bool = False,
+        lent: Lent | None = None,
     ) -> Outcome:
-        """Run to the end; `output` gets what it prints, as it comes; any status is fine."""
-        wire.send_value(self.channel, Kind.REQUEST, self._request(command, capture, terminal))
+        """Run to the end; `output` gets what it prints, as it comes; any status is fine.
+
+        With a terminal that is `lent` it prints to that. It may then take any time.
+        """
+        request = self._request(command, capture, lent is not None)
+        wire.send_value(self.channel, Kind.REQUEST, request)
+        if lent is not None:
+            socket.send_fds(self.channel, [LENT], [lent.descriptor])
         captured = b""
         while True:
-            while not select.select([self.channel], [], [], TICK)[0]:
-                tick()
+            self._wait(tick, lent)
             kind, payload = self._receive(command)
             if kind is Kind.OUTPUT:
                 output(payload)
@@ -64,7 +70,18 @@ class Session:
             elif kind is Kind.EXITED:
                 return Outcome(Exited(**json.loads(payload)), captured)
 
-    def _request(self, command: Command, capture: bool, terminal: bool) -> Request:  # ruff: ignore[boolean-type-hint-positional-argument] - private
+    def _wait(self, tick: Callable[[], None], lent: Lent | None) -> None:
+        """Until there is a frame."""
+        others = lent.pairs.keys() if lent else ()
+        ready: list[int] = []
+        while self.channel.fileno() not in ready:
+            ready = select.select([self.channel.fileno(), *others], [], [], TICK)[0]
+            if lent:
+                lent.pass_on(ready)
+            if not ready:
+                tick()
+
+    def _request(self, command: Command, capture: bool, lent: bool) -> Request:  # ruff: ignore[boolean-type-hint-positional-argument] - private
         here = str(Path.cwd()) if self.sandbox.root is None else "/"
         return Request(
             argv=command.argv,
@@ -72,7 +89,7 @@ class Session:
             cwd=str(command.cwd or here),
             stdin=command.stdin.decode("latin-1"),
             capture=capture,
-            terminal=terminal,
+            lent=lent,
         )
 
     def _receive(self, command: Command) -> tuple[Kind, bytes]:

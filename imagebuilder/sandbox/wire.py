@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 
 HEADER = struct.Struct("!cI")
+LENT = b"L"  # goes with a descriptor
 
 
 class Kind(Enum):
@@ -24,14 +25,17 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A command to run; with `capture`, what it writes to file descriptor 3 comes back."""
+    """A command to run; with `capture`, what it writes to file descriptor 3 comes back.
+
+    With `lent`, a descriptor follows: the command's standard input, or all its terminal.
+    """
 
     argv: tuple[str, ...]
     env: dict[str, str]
     cwd: str
     stdin: str = ""  # Latin-1, one character a byte
     capture: bool = False
-    terminal: bool = False
+    lent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,10 @@ class Inode:
     target: bytes = b""
     rdev: tuple[int, int] = (0, 0)
 
+    @property
+    def is_directory(self) -> bool:
+        return stat.S_ISDIR(self.mode)
+
 
 class Metadata:
     """Blocks of metadata that follow each other, to be read across their borders."""

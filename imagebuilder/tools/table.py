@@ -31,6 +31,7 @@ JOBS: Mapping[str, tuple[str, ...]] = {
     "build": ("shell", "tar", "debian", "ext4", "vfat", "qcow2"),
     "formats": ("shell", "tar", "qemu-img", "mksquashfs", "push"),
     "boot": ("boot", "uefi", "seed"),
+    "foreign": ("shell", "tar", "debian", "ext4", "vfat", "qcow2", "foreign"),
     "initrd": ("shell", "initrd"),
     "iso": ("shell", "iso", "initrd"),
     "squashfs": ("shell", "squashfs"),
@@ -38,13 +39,15 @@ JOBS: Mapping[str, tuple[str, ...]] = {
     "deb": ("shell", "deb", "initrd"),
     "test": (
         *("shell", "tar", "download", "debian", "ext4", "vfat", "xfs", "btrfs", "thin-pool"),
-        *("qcow2", "boot", "uefi", "seed", "initrd", "iso", "squashfs", "test"),
+        *("qcow2", "boot", "uefi", "seed", "initrd", "iso", "squashfs", "rpm", "zypper"),
+        *("containers", "test"),
     ),
 }
 ANY_IMAGE = ("shell",)
 ELEMENTS: Mapping[str, tuple[str, ...]] = {
     "block-device-efi-lvm": ("xfs",),
     "cache-url": ("download",),
+    "container-root": ("containers",),
     "debian": ("debian",),
     "debian-minimal": ("debian",),
     "iso": ("iso", "vfat"),
@@ -54,6 +57,8 @@ ELEMENTS: Mapping[str, tuple[str, ...]] = {
     "ubuntu": ("ubuntu",),
     "ubuntu-minimal": ("ubuntu",),
     "vm": ("ext4", "vfat", "qcow2"),
+    "yum-minimal": ("rpm",),
+    "zypper-minimal": ("zypper",),
 }
 TOOLS = (
     library("PyYAML", "yaml", "shell", "python3-yaml"),
@@ -100,11 +105,80 @@ TOOLS = (
         name="ubuntu-archive-keyring.gpg",
         features=("ubuntu",),
         purpose="keys of Ubuntu's mirrors",
-        packages={
-            UBUNTU: "ubuntu-keyring",
-            **named("ubuntu-archive-keyring", "ubu-keyring"),
-        },
+        packages=named("ubuntu-keyring", "ubu-keyring"),  # not in Debian 12
         files=("/usr/share/keyrings/ubuntu-archive-keyring.gpg",),
+    ),
+    Tool(
+        name="dnf",
+        features=("rpm",),
+        purpose="bootstraps Red Hat's family",
+        packages=named("dnf"),
+        minimum="4.2",
+    ),
+    Tool(
+        name="rpm",
+        features=("rpm", "zypper"),
+        purpose="looks into what they installed",
+        packages=named("rpm"),
+        minimum="4.14",
+    ),
+    Tool(
+        name="gpg",
+        features=("rpm", "zypper", "deb", "test"),
+        purpose="checks and makes signatures of packages",
+        packages=named("gpg", "gnupg2", "gpg2"),
+    ),
+    Tool(
+        name="zypper",
+        features=("zypper",),
+        purpose="bootstraps openSUSE",
+        packages=named("zypper"),
+    ),
+    Tool(
+        name="skopeo",
+        features=("containers", "push", "test"),
+        purpose="copies container images from and to registries",
+        packages=named("skopeo"),
+    ),
+    Tool(
+        name="arch-test",
+        features=("foreign",),
+        purpose="shows which architectures the host can run",
+        packages=named("arch-test"),
+        version=(),
+    ),
+    Tool(
+        name="qemu-user",
+        features=("foreign",),
+        purpose="runs programs of other architectures",
+        packages=named("qemu-user-static", "qemu-user-static", "qemu-linux-user"),
+        files=("/usr/bin/qemu-aarch64-static", "/usr/bin/qemu-aarch64"),
+    ),
+    Tool(
+        name="binfmt-support",
+        features=("foreign",),
+        purpose="lets the kernel use them",
+        packages=named("binfmt-support", "systemd"),
+        files=("/usr/sbin/update-binfmts", "/usr/lib/systemd/systemd-binfmt"),
+    ),
+    Tool(
+        name="qemu-system-aarch64",
+        features=("foreign",),
+        purpose="starts images for arm64",
+        packages=named("qemu-system-arm", "qemu-system-aarch64", "qemu-arm"),
+        minimum="5.0",
+    ),
+    Tool(
+        name="UEFI firmware for arm64",
+        features=("foreign",),
+        purpose="starts images for arm64",
+        packages=named("qemu-efi-aarch64", "edk2-aarch64", "qemu-uefi-aarch64"),
+        files=(
+            "/usr/share/AAVMF/AAVMF_CODE.fd",
+            "/usr/share/AAVMF/AAVMF_CODE.no-secboot.fd",
+            "/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw",
+            "/usr/share/qemu/aavmf-aarch64-code.bin",
+        ),
     ),
     Tool(
         name="mke2fs",
@@ -272,22 +346,10 @@ TOOLS = (
         minimum="4.4",  # the same bytes again
     ),
     Tool(
-        name="skopeo",
-        features=("push", "test"),
-        purpose="pushes container images",
-        packages=named("skopeo"),
-    ),
-    Tool(
         name="dpkg-deb",
         features=("deb",),
         purpose="unpacks and builds packages",
         packages=named("dpkg"),
-    ),
-    Tool(
-        name="gpg",
-        features=("deb", "test"),
-        purpose="signs lists of packages, and squashfs images",
-        packages=named("gpg", "gnupg2", "gpg2"),
     ),
     *FOR_NETWORKS,
     *FOR_TESTS,

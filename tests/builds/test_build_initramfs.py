@@ -1,4 +1,4 @@
-"""What debian-minimal lends bookworm's mkinitramfs changes its speed and nothing else."""
+"""What debootstrap lends bookworm's mkinitramfs changes its speed and nothing else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [
 ]
 # With firmware that a module asks for, a module that is a symlink, and a directory that is one.
 COMPARE = r"""
-element=/tmp/in_target.d/debian-minimal
+element=/tmp/in_target.d/debootstrap
 functions=/usr/share/initramfs-tools/hook-functions
 for name in manual_add_modules copy_file add_firmware; do
     sed -n "/^$name()/,/^}/p" $functions

@@ -132,9 +132,12 @@ def test_functions_that_hooks_call_do_what_they_say(workshop: Workshop) -> None:
 def test_hooks_may_say_sudo_where_there_is_none(workshop: Workshop) -> None:
     script = (
         "sudo -E mkdir -p $where/made\nsudo touch $where/made/a\n"
-        "sudo MARK=given sh -c 'echo $MARK $KEPT' | sudo tee $where/made/b\n"
-        "sudo -n -H -u root -- id -u >$where/made/c\nsudo -u '#0' id -u >>$where/made/c\n"
-        "sudo -v; sudo -s 'echo shell' >$where/made/d\n! sudo -l\n"
+        "sudo MARK=given sh -c 'echo $MARK ${KEPT:-new}' | sudo tee $where/made/b\n"
+        "sudo -E sh -c 'echo $KEPT' >>$where/made/b\n"
+        "sudo --preserve-env=KEPT sh -c 'echo $KEPT $LC_ALL' >>$where/made/b\n"
+        "sudo -nHu root -- id -u >$where/made/c\nsudo -u '#0' id -u >>$where/made/c\n"
+        "sudo -v; sudo -s echo shell '*' >$where/made/d\n! sudo -l\n"
+        "sudo -iu root pwd >>$where/made/d\n"
     )
     workshop.element("sudoer", {
         "extra-data.d/50-host": f"where=$TMP_MOUNT_PATH/host; export KEPT=kept\n{script}",
@@ -143,7 +146,70 @@ def test_hooks_may_say_sudo_where_there_is_none(workshop: Workshop) -> None:
     image = build(workshop, "sudoer")
     for side in ("host", "inside"):
         texts = [image.texts[f"{side}/made/{name}"] for name in "abcd"]
-        assert texts == ["", "given kept\n", "0\n0\n", "shell\n"]
+        assert texts == ["", "given new\nkept\nkept C\n", "0\n0\n", "shell *\n/root\n"]
+
+
+def test_hooks_import_modules_of_diskimage_builder_and_ask_for_elements(
+    workshop: Workshop,
+) -> None:
+    workshop.element("asking", {"extra-data.d/50": (
+        "sudo -E $DIB_PYTHON_EXEC -c 'from diskimage_builder import logging_config, paths;"
+        " logging_config.setup(); paths.show_path(\"lib\")' >$TMP_MOUNT_PATH/where\n"
+        "$DIB_PYTHON_EXEC $_LIB/element-info.py asking tiny >$TMP_MOUNT_PATH/names\n"
+        "flock $DIB_LOCKFILES/own true\n"
+        "echo $DIB_IMAGE_SIZE $DIB_NO_TMPFS $DIB_MIN_TMPFS $DIB_CHECKSUM >$TMP_MOUNT_PATH/asked\n"
+    )})  # fmt: skip
+    image = build(workshop, "asking", "--image-size", "2.5", "--checksum", "--no-tmpfs")
+    assert image.texts["where"].endswith("/imagebuilder/lib\n")
+    assert image.texts["names"] == "asking tiny\n"
+    assert image.texts["asked"] == "2.5 1 2 1\n"
+    assert "Image file out.tar created..." in image.log
+    assert "Expanded element dependencies to: asking packages tiny" in image.log
+
+
+def test_a_hook_that_names_no_interpreter_is_a_shell_script(workshop: Workshop) -> None:
+    element = workshop.element("plain", {"install.d/50": "", "extra-data.d/50": ""})
+    (element / "install.d/50").write_text('echo "$BASH_VERSION" >/inside\n')
+    (element / "extra-data.d/50").write_text('echo "$BASH_VERSION" >$TMP_MOUNT_PATH/outside\n')
+    (element / "extra-data.d/60").touch(0o755)
+    texts = build(workshop, "plain").texts
+    assert texts["inside"]
+    assert texts["outside"].strip()
+
+
+def test_libraries_work_where_a_hook_has_copied_them_to(workshop: Workshop) -> None:
+    workshop.element("copying", {
+        "extra-data.d/50": (
+            "own=$TMP_MOUNT_PATH/own; mkdir $own; cp $_LIB/*-{defaults,functions} $own\n"
+        ),
+        "post-install.d/50": (
+            "_LIB=/own; for f in common-defaults img-defaults ramdisk-defaults common-functions"
+            " img-functions ramdisk-functions; do source $_LIB/$f; done\n"
+            "TMP_HOOKS_PATH=/tmp/in_target.d run_d later\n"
+        ),
+        "later.d/50": "echo ran >/ran\n",
+    })  # fmt: skip
+    assert build(workshop, "copying").texts["ran"] == "ran\n"
+
+
+def test_an_environment_file_may_need_the_network(workshop: Workshop) -> None:
+    asking = "export NET=$(readlink /proc/self/ns/net)\n[ $NET = $HOSTS ]\n"
+    workshop.element("asking", {"environment.d/50": asking, "install.d/50": "echo $NET >/net\n"})
+    hosts = str(Path("/proc/self/ns/net").readlink())
+    assert build(workshop, "asking", HOSTS=hosts).texts["net"] == f"{hosts}\n"
+
+
+def test_files_of_others_may_have_keys_that_mean_nothing(workshop: Workshop) -> None:
+    element = workshop.element("others", {
+        "pkg-map": '{"default": {"a": "1", "a": "2"}, "distros": {}}',
+        "package-installs.yaml": "a:\n  because: it is good\n",
+        "install.d/50-others": "true\n",
+    })  # fmt: skip
+    (element / "install.d/package-installs-others").write_text("a\n")
+    log = build(workshop, "others", "package-installs").log
+    assert "the key 'a' is given twice; the last one counts" in log
+    assert "unknown key 'because', which does nothing" in log
+    assert "will not run" not in log
 
 
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv")

@@ -132,7 +132,7 @@ def test_an_unreachable_mirror_is_said(workshop: Workshop) -> None:
     done = workshop.create("vm", "debian-minimal", DIB_DISTRIBUTION_MIRROR=mirror)
     assert done.returncode == 1
     last = done.stdout.rstrip().splitlines()[-1]
-    assert "debian-minimal: the mirror does not answer" in last
+    assert "debootstrap: the mirror does not answer" in last
     assert mirror in last
     assert "hint: " in last
 
@@ -143,5 +143,5 @@ def test_a_signature_by_another_key_is_refused(workshop: Workshop) -> None:
     done = workshop.create("vm", "debian-minimal", DIB_APT_KEYRING=str(OTHER_KEYS))
     assert done.returncode == 1
     last = done.stdout.rstrip().splitlines()[-1]
-    assert "debian-minimal: the archive's signature is not trusted" in last
+    assert "debootstrap: the archive's signature is not trusted" in last
     assert "DIB_APT_KEYRING" in last

@@ -28,7 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = (  # a module may import its own package an
     frozenset({"plan"}),
     frozenset({"sandbox", "cache", "signing"}),
     frozenset({"hooks", "filesystems", "boot", "formats", "machine", "publish", "report"})
-    | {"initrd", "iso", "squashfs", "answers", "deb"},
+    | {"initrd", "iso", "lint", "oci", "rpmdb", "squashfs", "answers", "deb"},
     frozenset({"build", "remaster"}),
     frozenset({"batch", "netboot"}),
     frozenset({"cli"}),
@@ -51,7 +51,7 @@ def modules() -> list[tuple[str, Path]]:
     found = [
         (path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path)
         for path in sorted(PACKAGE.rglob("*.py"))
-        if path.relative_to(PACKAGE).parts[0] != "elements"
+        if path.relative_to(PACKAGE).parts[0] not in {"elements", "lib"}  # for others to run
     ]
     return [(top, path) for top, path in found if not top.startswith("__")]
 

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -28,6 +29,9 @@ from imagebuilder.remaster.output import Target
 from imagebuilder.remaster.squashfs import TreeChanges
 from tests.tools.test_tool_iso import EPOCH, ubuntu
 from tests.tools.test_tool_report import FRAME, browse
+
+if TYPE_CHECKING:
+    from conftest import Packages
 
 pytestmark = [
     pytest.mark.tools,
@@ -279,3 +283,36 @@ def test_a_test_of_what_cannot_start_is_refused(tmp_path: Path) -> None:
     assert verbs.main(["iso", "test", str(plain)]) == 2
     assert verbs.main(["iso", "test", str(tmp_path / "none.iso")]) == 2
     assert verbs.main(["iso", "test", str(plain), "--level", "marker"]) == 2
+
+
+def test_a_kernel_that_is_not_signed_any_more_is_told_of(
+    packages: Packages, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    top = tmp_path / "tree/EFI"
+    top.mkdir(parents=True)
+    shim = packages.tree("shim-signed") / "usr/lib/shim/shimx64.efi.signed"
+    shutil.copy(shim, top / "kernel.efi")
+    unsigned = next(packages.tree("grub-efi-amd64-bin").rglob("grubx64.efi"))
+    source = ubuntu(tmp_path)
+    words = ["iso", "remaster", str(source), "-o", str(tmp_path / "new.iso"), "--add"]
+    assert verbs.main([*words, f"{unsigned}:/EFI/kernel.efi"]) == 0
+    assert "EFI/kernel.efi was signed and is not any more" in capsys.readouterr().out
+    assert verbs.main([*words, f"{shim}:/EFI/kernel.efi", "--force", "--timeout", "1"]) == 0
+    assert "signed" not in capsys.readouterr().out
+
+
+def test_a_change_that_a_layer_above_hides_is_told_of(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "upper/etc").mkdir(parents=True)
+    (tmp_path / "upper/etc/os-release").write_text("NAME=Upper\n")
+    layer, both = tmp_path / "layer.squashfs", tmp_path / "both.iso"
+    squashfs.pack(tmp_path / "upper", layer, squashfs.USUAL, EPOCH)
+    words = ["iso", "remaster", str(image), "-o", str(both)]
+    assert verbs.main([*words, "--add", f"{layer}:/casper/minimal.standard.squashfs"]) == 0
+    words = ["iso", "remaster", str(both), "-o", str(tmp_path / "new.iso"), "--dry-run"]
+    change = ["--squashfs-replace", ROOT, "etc/os-release", "Old", "New"]
+    assert verbs.main([*words, *change, "--squashfs-delete", ROOT, "usr/bin/tool"]) == 0
+    said = capsys.readouterr().out
+    assert f"etc/os-release in {ROOT} is hidden by casper/minimal.standard.squashfs" in said
+    assert "usr/bin/tool in" not in said

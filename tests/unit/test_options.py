@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from importlib.resources import files
+
 import pytest
 
+from imagebuilder.batch.load import SCHEMA
 from imagebuilder.errors import ConfigError
 from imagebuilder.options import OPTIONS, Request, checksums, host_arch, parse, usage
 from imagebuilder.sizes import UNITS
@@ -134,3 +138,38 @@ def test_a_ramdisk_is_made_by_an_element_of_its_own() -> None:
     assert named.elements[0] == "b"
     assert named.ramdisk
     assert not parse((*words, "--ramdisk-element", "b"), {}).ramdisk
+
+
+def test_no_option_of_ours_spoils_an_abbreviation_of_diskimage_builders() -> None:
+    assert asked("--no", "a").no_tmpfs
+    assert asked("--in", "package", "a").install_type == "package"
+    assert asked("--mkfs=-i 8192", "a").mkfs_options == "-i 8192"
+    assert asked("--h").help
+    assert asked("--image-s=2", "--no", "a").image_size == 2 * GIB
+
+
+def test_a_variable_of_a_flag_is_off_for_few_words() -> None:
+    assert not any(asked("a", DIB_NO_TMPFS=off).no_tmpfs for off in ("", "0", "no", "false"))
+    assert all(asked("a", DIB_NO_TMPFS=on).no_tmpfs for on in ("1", "yes", "2", "x"))
+
+
+def test_c_leaves_the_variables_that_are_about_images() -> None:
+    given = {"MINE": "1", "DIB_X": "2", "PATH": "/bin", "http_proxy": "p", "break": "after-root",
+             "ELEMENTS_PATH": "", "PIP_CERT": "/x", "QEMU_IMG_OPTIONS": "a=b"}  # fmt: skip
+    kept = asked("-c", "a", **given).environment
+    assert kept.keys() == given.keys() - {"MINE", "PIP_CERT"}
+    assert asked("a", **{**given, "CLEAR_ENV": "1"}).environment == {**kept, "CLEAR_ENV": "1"}
+    assert asked("a", **given).environment == given
+
+
+def test_break_points_and_caches_do_not_go_together() -> None:
+    assert asked("a", **{"break": "after-error"}).no_cache
+    assert not asked("a", **{"break": ""}).no_cache
+
+
+def test_every_key_of_files_of_images_is_an_options() -> None:
+    keys = [option.key for option in OPTIONS if option.key]
+    assert len(keys) == len(set(keys)) > 20
+    schema = json.loads(files("imagebuilder").joinpath(SCHEMA).read_text())
+    beyond = {"elements", "environment", "ramdisk"}
+    assert {*keys} == schema["items"]["properties"].keys() - beyond

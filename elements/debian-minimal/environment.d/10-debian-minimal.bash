@@ -1,12 +1,7 @@
 export DISTRO_NAME=debian
-export DIB_RELEASE=${DIB_RELEASE:-stable}
-export DIB_INIT_SYSTEM=systemd
 export EFI_BOOT_DIR=EFI/debian
+export DIB_RELEASE=${DIB_RELEASE:-stable}
 export DIB_DEBIAN_COMPONENTS=${DIB_DEBIAN_COMPONENTS:-main}
 export DIB_DISTRIBUTION_MIRROR=${DIB_DEBIAN_DISTRIBUTION_MIRROR:-${DIB_DISTRIBUTION_MIRROR:-}}
 export DIB_APT_KEYRING=${DIB_DEBIAN_KEYRING:-${DIB_APT_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}}
-export DIB_DEBOOTSTRAP_DEFAULT_LOCALE=${DIB_DEBOOTSTRAP_DEFAULT_LOCALE:-C.UTF-8}
-export DIB_APT_MINIMAL_CREATE_INTERFACES=${DIB_APT_MINIMAL_CREATE_INTERFACES:-1}
-export DIB_NETWORK_INTERFACE_NAMES=${DIB_NETWORK_INTERFACE_NAMES:-en* eth*}
-# Kernel packages leave the initramfs to post-install.d/90-debian-initramfs, which makes it once.
-export INITRD=No
+export IMAGEBUILDER_KEYRING_PACKAGE=debian-archive-keyring

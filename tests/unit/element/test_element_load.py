@@ -197,3 +197,8 @@ def test_a_bad_description_is_refused(
         load.load(path)
     assert caught.value.where == f"{path}/element.yaml:{place}"
     assert what in str(caught.value)
+
+
+def test_an_element_that_only_has_a_name_of_ours_is_not_ours(make_element: MakeElement) -> None:
+    assert load.is_ours(load.load(load.builtin() / "vm"))
+    assert not load.is_ours(load.load(make_element("vm", {})))

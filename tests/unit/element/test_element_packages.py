@@ -22,7 +22,8 @@ def wanting(make_element: MakeElement) -> Wanting:
     """Writes an element with a package-installs.yaml."""
 
     def write(name: str, text: str) -> Element:
-        return load(make_element(name, {"package-installs.yaml": text}))
+        files = {"package-installs.yaml": text, "element.yaml": "summary: x\n"}
+        return load(make_element(name, files))
 
     return write
 

@@ -85,7 +85,7 @@ def test_a_key_that_begins_with_an_underscore_is_a_comment(make_element: MakeEle
     ],
 )
 def test_a_bad_map_is_refused(text: str, place: str, what: str, make_element: MakeElement) -> None:
-    path = make_element("e", {"pkg-map": text}) / "pkg-map"
+    path = make_element("e", {"pkg-map": text, "element.yaml": "summary: x\n"}) / "pkg-map"
     with pytest.raises(ConfigError) as caught:
         load(path)
     assert caught.value.where == (f"{path}:{place}" if place else str(path))

@@ -202,3 +202,9 @@ def test_ten_thousand_dependencies_are_no_trouble(describe: Describe) -> None:
 def test_a_long_chain_is_no_trouble(describe: Describe) -> None:
     chain = {f"e{n:04}": (f"e{n + 1:04}", "") for n in range(1500)} | {"e1500": ("os", "")}
     assert names("e0000", describe(chain))[:2] == ["os", "e1500"]
+
+
+def test_an_element_that_diskimage_builder_had_is_told_what_took_its_place() -> None:
+    with pytest.raises(ElementError, match="'deploy-kexec' not found") as caught:
+        resolve(["deploy-kexec"], {})
+    assert "ironic-python-agent-ramdisk" in caught.value.hint

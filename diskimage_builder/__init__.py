@@ -1,0 +1,1 @@
+"""The modules of diskimage-builder that its elements and other people's scripts import."""

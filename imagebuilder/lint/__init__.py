@@ -1,0 +1,1 @@
+"""Mistakes in elements, found without building anything."""

@@ -1,0 +1,77 @@
+"""A Debian image for arm64, built with emulated programs and started in an emulated machine.
+
+It takes a quarter of an hour or more, so it is run only when IMAGEBUILDER_SLOW_TESTS is set.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Workshop
+
+NEEDED = ("mmdebstrap", "arch-test", "update-binfmts", "qemu-system-aarch64")
+pytestmark = [
+    pytest.mark.boots,
+    pytest.mark.skipif(
+        not os.environ.get("IMAGEBUILDER_SLOW_TESTS"), reason="IMAGEBUILDER_SLOW_TESTS is not set"
+    ),
+    pytest.mark.skipif(os.geteuid() != 0, reason="builds as root here"),
+    *(pytest.mark.skipif(not shutil.which(name), reason=f"needs {name}") for name in NEEDED),
+]
+# Where the host has no emulator registered, one is for the time of the build: what is registered
+# in a mount namespace that nobody else shares goes with it.
+REGISTER = 'arch-test arm64 || update-binfmts --enable qemu-aarch64; arch-test arm64 && exec "$@"'
+WORDS = (
+    *("-a", "arm64", "-o", "arm", "vm", "debian-minimal", "cloud-init", "cloud-init-datasources"),
+    *("openssh-server", "growroot", "devuser"),
+)
+QUESTIONS = {
+    "system": "systemctl is-system-running --wait",
+    "failed": "systemctl --failed --no-legend",
+    "cloud": "cloud-init status --long",
+    "machine": "uname -m; cat /etc/machine-id",
+    "size": "df --output=size -BM / | tail -1",
+    "address": "ip -4 -br address show scope global",
+}
+
+
+def ask(workshop: Workshop) -> dict[str, str]:
+    """Boot the image as it was left the last time, and give each question's answer."""
+    script = "; ".join(f"echo '=={name}'; ( {what} ) 2>&1" for name, what in QUESTIONS.items())
+    done = workshop.imagebuilder(
+        "boot", "arm.qcow2", "--arch", "arm64", "--firmware", "uefi", "--timeout", "900",
+        "--overlay", "disk.qcow2", "--disk-size", "5GiB", "--run", script, "--json", "outcome.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+    output = json.loads((workshop.directory / "outcome.json").read_text())["output"]
+    answers = re.split(r"==(\w+)\n", output)[1:]
+    return {name: text.strip() for name, text in zip(answers[::2], answers[1::2], strict=True)}
+
+
+def test_an_arm64_machine_is_what_a_user_expects(workshop: Workshop) -> None:
+    settings = {"DIB_RELEASE": "bookworm", "DIB_CLOUD_INIT_DATASOURCES": "NoCloud"}
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", REGISTER, "-",
+         sys.executable, "-m", "imagebuilder", "build", *WORDS],
+        cwd=workshop.directory, env=workshop.variables(settings),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    first, again = ask(workshop), ask(workshop)
+    assert first["machine"].startswith("aarch64\n")
+    assert first["machine"] == again["machine"]
+    assert "status: done" in first["cloud"]
+    assert int(first["size"].rstrip("M")) > 4000
+    assert re.search(r"\d+\.\d+\.\d+\.\d+/\d+", first["address"])
+    for answers in (first, again):
+        assert answers["system"] == "running", answers
+        assert not answers["failed"]

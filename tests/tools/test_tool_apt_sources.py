@@ -1,0 +1,71 @@
+"""Which package sources the elements of Debian's family find, by their variables."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ELEMENTS = Path(__file__).parents[2] / "elements"
+COMMON = ELEMENTS / "ubuntu-common/environment.d/10-ubuntu-common.bash"
+UBUNTU = ELEMENTS / "ubuntu-minimal"
+SCRIPT = 'set -eu; source "$1"; source "$2"; exec "$3"'
+KEYRING = "/usr/share/keyrings/ubuntu-archive-keyring.gpg"
+pytestmark = pytest.mark.tools
+
+
+def ubuntu(**variables: str) -> list[str]:
+    """The lines of ubuntu-minimal."""
+    own = UBUNTU / "environment.d/11-ubuntu-minimal.bash"
+    done = subprocess.run(
+        ["bash", "-c", SCRIPT, "-", COMMON, own, UBUNTU / "debootstrap/find-sources"],
+        env={"PATH": "/usr/bin:/bin", **variables}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.splitlines()
+
+
+def test_ubuntu_takes_all_pockets_from_its_archive() -> None:
+    line = f"deb [signed-by={KEYRING}] http://archive.ubuntu.com/ubuntu resolute{{}} main universe"
+    pockets = ("", "-updates", "-security", "-backports")
+    assert ubuntu(ARCH="amd64") == [line.format(pocket) for pocket in pockets]
+
+
+@pytest.mark.parametrize("arch", ["arm64", "armhf", "ppc64el", "s390x", "riscv64"])
+def test_other_architectures_are_in_the_archive_of_ports(arch: str) -> None:
+    assert {line.split()[2] for line in ubuntu(ARCH=arch)} == {
+        "http://ports.ubuntu.com/ubuntu-ports"
+    }
+
+
+def test_mirror_release_pockets_components_and_keyring_are_the_users() -> None:
+    assert ubuntu(
+        ARCH="arm64",
+        DIB_DISTRIBUTION_MIRROR="https://mirror.example/ubuntu",
+        DIB_RELEASE="noble",
+        DIB_UBUNTU_MIRROR_DISTS="updates proposed",
+        DIB_DEBIAN_COMPONENTS="main,restricted",
+        DIB_APT_KEYRING="/srv/keys.gpg",
+    ) == [
+        f"deb [signed-by=/srv/keys.gpg] https://mirror.example/ubuntu {suite} main restricted"
+        for suite in ("noble", "noble-updates", "noble-proposed")
+    ]
+
+
+def test_no_pockets_may_be_wanted() -> None:
+    assert len(ubuntu(ARCH="amd64", DIB_UBUNTU_MIRROR_DISTS=",")) == 1
+
+
+def test_an_element_without_sources_of_its_own_gets_the_mirror_and_the_release(
+    tmp_path: Path,
+) -> None:
+    done = subprocess.run(
+        [ELEMENTS / "debootstrap/debootstrap/sources"],
+        env={
+            "PATH": "/usr/bin:/bin", "TMP_BUILD_DIR": str(tmp_path), "DIB_RELEASE": "amber",
+            "DIB_DISTRIBUTION_MIRROR": "https://mirror.example/a", "DIB_APT_KEYRING": "/k.gpg",
+            "DIB_DEBIAN_COMPONENTS": "main,extra",
+        },
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "deb [signed-by=/k.gpg] https://mirror.example/a amber main extra\n"
