@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from imagebuilder.errors import ConfigError
 from imagebuilder.tools.model import DEBIAN, REDHAT, SUSE, UBUNTU, Tool, library, named, shared
+from imagebuilder.tools.networks import FOR_NETWORKS
 from imagebuilder.tools.testing import FOR_TESTS
 
 FAMILIES: Mapping[str, tuple[str, ...]] = {
@@ -35,6 +36,8 @@ JOBS: Mapping[str, tuple[str, ...]] = {
     "initrd": ("shell", "initrd"),
     "iso": ("shell", "iso", "initrd"),
     "squashfs": ("shell", "squashfs"),
+    "netboot": ("shell", "netboot", "initrd"),
+    "deb": ("shell", "deb", "initrd"),
     "test": (
         *("shell", "tar", "download", "debian", "ext4", "vfat", "xfs", "btrfs", "thin-pool"),
         *("qcow2", "boot", "uefi", "seed", "initrd", "iso", "squashfs", "rpm", "zypper"),
@@ -52,6 +55,7 @@ ELEMENTS: Mapping[str, tuple[str, ...]] = {
     "iso": ("iso", "vfat"),
     "iso-medium": ("iso", "vfat", "squashfs", "initrd"),
     "replace-partition": ("existing",),
+    "squashfs-root": ("squashfs",),
     "source-repositories": ("sources",),
     "ubuntu": ("published",),
     "ubuntu-minimal": ("ubuntu",),
@@ -123,8 +127,8 @@ TOOLS = (
     ),
     Tool(
         name="gpg",
-        features=("rpm", "zypper", "test"),
-        purpose="checks signatures of packages",
+        features=("rpm", "zypper", "deb", "test"),
+        purpose="checks and makes signatures of packages",
         packages=named("gpg", "gnupg2", "gpg2"),
     ),
     Tool(
@@ -135,8 +139,8 @@ TOOLS = (
     ),
     Tool(
         name="skopeo",
-        features=("containers",),
-        purpose="copies container images from registries",
+        features=("containers", "push", "test"),
+        purpose="copies container images from and to registries",
         packages=named("skopeo"),
     ),
     Tool(
@@ -345,11 +349,12 @@ TOOLS = (
         minimum="4.4",  # the same bytes again
     ),
     Tool(
-        name="skopeo",
-        features=("push", "test"),
-        purpose="pushes container images",
-        packages=named("skopeo"),
+        name="dpkg-deb",
+        features=("deb",),
+        purpose="unpacks and builds packages",
+        packages=named("dpkg"),
     ),
+    *FOR_NETWORKS,
     *FOR_TESTS,
 )
 FEATURES = tuple(dict.fromkeys(feature for tool in TOOLS for feature in tool.features))
