@@ -62,6 +62,17 @@ def exists_in(tree: Path, path: str) -> bool:
     return True
 
 
+def names_in(tree: Path, path: str) -> tuple[str, ...]:
+    """What is in a directory inside `tree`, sorted; nothing if there is none."""
+    if not exists_in(tree, path):
+        return ()
+    directory: int = open_in(tree, path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return tuple(sorted(os.listdir(directory)))
+    finally:
+        os.close(directory)
+
+
 def remove_in(tree: Path, path: str) -> None:
     """Remove the file or symlink at `path` inside `tree`, if it is there."""
     with suppress(FileNotFoundError), _parent_in(tree, path) as (parent, name):

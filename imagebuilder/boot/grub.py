@@ -12,7 +12,7 @@ from pathlib import Path
 from imagebuilder import paths
 from imagebuilder.boot import grub_efi, grub_home
 from imagebuilder.boot.grub_bios import SECTOR
-from imagebuilder.boot.grub_home import DIRECTORY, LIBRARY, Home, Image
+from imagebuilder.boot.grub_home import GRUB2, LIBRARY, Home, Image, Names
 from imagebuilder.boot.model import EMPTY, BootBlocks
 from imagebuilder.disk import gpt
 from imagebuilder.disk.model import Disk
@@ -21,6 +21,7 @@ from imagebuilder.process import Runner
 
 BIOS = "i386-pc"
 BIOS_PACKAGE = "grub-pc-bin"
+BIOS_PACKAGE2 = "grub2-pc-modules"
 
 
 def install(tree: Path, disk: Disk, inside: Runner, *, table: str) -> BootBlocks:
@@ -29,19 +30,19 @@ def install(tree: Path, disk: Disk, inside: Runner, *, table: str) -> BootBlocks
     `table` is GRUB's name for the kind of partition table: `msdos`, `gpt` or `none`. Raise
     ConfigError if no GRUB can be installed, and BuildError if none would find a menu.
     """
-    config = f"{DIRECTORY}/grub.cfg"
-    if not paths.exists_in(tree, config):
+    names = grub_home.names_in(tree)
+    if not paths.exists_in(tree, names.menu):
         raise BuildError(
-            f"there is no {config}",
+            f"there is no {names.menu}",
             where="boot loader",
             hint="a finalise.d hook has to make it, as the one of the element bootloader does",
         )
-    home = grub_home.find_home(disk)
+    home = grub_home.find_home(disk, names)
     bios, efi = takes_bios(disk, table), grub_efi.has_esp(disk)
     blocks = _blocks(tree, home, inside) if bios else EMPTY
     installed = efi and grub_efi.install(tree, home, inside)
     if blocks == EMPTY and not installed:
-        raise _unbootable(bios=bios, efi=efi)
+        raise _unbootable(names, bios=bios, efi=efi)
     return blocks
 
 
@@ -59,17 +60,19 @@ def _blocks(tree: Path, home: Home, inside: Runner) -> BootBlocks:
     first = f"{LIBRARY}/{BIOS}/boot.img"
     if not paths.exists_in(tree, first):
         return EMPTY
-    grub_home.furnish(tree, BIOS)
+    grub_home.furnish(tree, home.names, BIOS)
     image = Image(
         target=BIOS, prefix=home.path, modules=("biosdisk", *home.modules), script=home.script
     )
-    core = grub_home.make_image(tree, image, inside)
+    core = grub_home.make_image(tree, home.names, image, inside)
     return BootBlocks(boot=paths.read_in(tree, first), core=core)
 
 
-def _unbootable(*, bios: bool, efi: bool) -> ConfigError:
-    packages = (BIOS_PACKAGE,) * bios
-    packages += tuple(target.package for target in grub_efi.TARGETS) * efi
+def _unbootable(names: Names, *, bios: bool, efi: bool) -> ConfigError:
+    grub2 = names == GRUB2
+    packages = (BIOS_PACKAGE2 if grub2 else BIOS_PACKAGE,) * bios
+    targets = grub_efi.TARGETS
+    packages += tuple(t.package2 if grub2 else t.package for t in targets) * efi
     if packages:
         return ConfigError(
             "the image has no GRUB that could start from this disk",

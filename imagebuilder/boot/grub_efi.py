@@ -4,6 +4,9 @@ The firmware starts `EFI/BOOT/BOOTX64.EFI` of a disk it has not seen before. Wit
 that has to be the signed shim, which starts the signed GRUB beside it, which reads a grub.cfg
 from the directory that its distribution built into it. The same files in that directory are
 where a later grub-install in the machine expects and renews them.
+
+Packages of Red Hat's family bring those files in their places on the ESP. They stay as they are,
+and only get what the firmware would miss, and the grub.cfg.
 """
 
 from __future__ import annotations
@@ -29,11 +32,16 @@ class Target:
     name: str
     machine: str
     package: str
+    package2: str  # of Red Hat's family
 
 
 TARGETS = (
-    Target(name="x86_64-efi", machine="x64", package="grub-efi-amd64-bin"),
-    Target(name="arm64-efi", machine="aa64", package="grub-efi-arm64-bin"),
+    Target(
+        name="x86_64-efi", machine="x64", package="grub-efi-amd64-bin", package2="grub2-efi-x64"
+    ),
+    Target(
+        name="arm64-efi", machine="aa64", package="grub-efi-arm64-bin", package2="grub2-efi-aa64"
+    ),
 )
 
 
@@ -49,7 +57,7 @@ def install(tree: Path, home: Home, inside: Runner) -> bool:
         for path, content in _files(tree, target, home, inside).items():
             paths.write_in(tree, f"{ESP}/EFI/{path}", content)
         if _has_modules(tree, target):
-            furnish(tree, target.name)
+            furnish(tree, home.names, target.name)
     return bool(targets)
 
 
@@ -70,6 +78,10 @@ def vendor_of(image: bytes) -> str:
 def _files(tree: Path, target: Target, home: Home, inside: Runner) -> dict[str, bytes]:
     loaders = _signed(tree, target)
     grub = f"grub{target.machine}.efi"
+    script = home.script + "configfile $prefix/grub.cfg\n"
+    if brought := _brought(tree, target):
+        added = _added(tree, target, brought)
+        return {**added, f"{brought}/grub.cfg": script.encode()}
     vendor = vendor_of(loaders.get(grub, b"")) or _distribution(tree)
     if not loaders:
         image = Image(
@@ -77,8 +89,7 @@ def _files(tree: Path, target: Target, home: Home, inside: Runner) -> dict[str, 
             prefix=f"/EFI/{vendor}",
             modules=(*home.modules, "fat", "normal", "configfile"),
         )
-        loaders = {grub: make_image(tree, image, inside)}
-    script = home.script + "configfile $prefix/grub.cfg\n"
+        loaders = {grub: make_image(tree, home.names, image, inside)}
     return layout(target, vendor, loaders) | {f"{vendor}/grub.cfg": script.encode()}
 
 
@@ -98,8 +109,33 @@ def _signed(tree: Path, target: Target) -> dict[str, bytes]:
     return found if {shim, grub} <= {*found} else {}
 
 
+def _brought(tree: Path, target: Target) -> str:
+    """The directory below EFI/ that packages have put a GRUB into; empty if none has."""
+    names = sorted({*paths.names_in(tree, f"{ESP}/EFI")} - {"BOOT"})
+    grub = f"grub{target.machine}.efi"
+    return next((name for name in names if paths.exists_in(tree, f"{ESP}/EFI/{name}/{grub}")), "")
+
+
+def _added(tree: Path, target: Target, vendor: str) -> dict[str, bytes]:
+    """What EFI/BOOT lacks of what packages have brought: shim, and what it starts next.
+
+    Shim starts the fallback program beside it, which finds the vendor's directory by itself.
+    """
+    machine = target.machine
+    there = {
+        name: paths.read_in(tree, f"{ESP}/EFI/{vendor}/{name}{machine}.efi")
+        for name in ("shim", "grub", "mm")
+        if paths.exists_in(tree, f"{ESP}/EFI/{vendor}/{name}{machine}.efi")
+    }
+    loaders = {f"{name}{machine}.efi": content for name, content in there.items()}
+    wanted = {k: v for k, v in layout(target, vendor, loaders).items() if k.startswith("BOOT/")}
+    if paths.exists_in(tree, f"{ESP}/EFI/BOOT/fb{machine}.efi"):
+        wanted = {k: v for k, v in wanted.items() if k.endswith(f"BOOT{machine.upper()}.EFI")}
+    return {k: v for k, v in wanted.items() if not paths.exists_in(tree, f"{ESP}/EFI/{k}")}
+
+
 def _has(tree: Path, target: Target) -> bool:
-    return _has_modules(tree, target) or bool(_signed(tree, target))
+    return _has_modules(tree, target) or bool(_signed(tree, target) or _brought(tree, target))
 
 
 def _has_modules(tree: Path, target: Target) -> bool:

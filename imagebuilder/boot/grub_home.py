@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +10,8 @@ from imagebuilder.disk.model import Disk, Filesystem, Kind
 from imagebuilder.errors import ConfigError
 from imagebuilder.process import Command, Runner
 
-DIRECTORY = "/boot/grub"
 LIBRARY = "/usr/lib/grub"
-FONT, FONT_HOME = "/usr/share/grub/unicode.pf2", f"{DIRECTORY}/fonts/unicode.pf2"
+FONT = "/usr/share/grub/unicode.pf2"
 EMULATORS = ("efiemu32.o", "efiemu64.o")
 TABLES = ("part_gpt", "part_msdos")
 READERS = {
@@ -29,9 +27,27 @@ ENVIRONMENT = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What a distribution calls GRUB: its directory, and the first word of its programs."""
+
+    directory: str
+    program: str
+
+    @property
+    def menu(self) -> str:
+        """The file that its menu is in."""
+        return f"{self.directory}/grub.cfg"
+
+
+GRUB = Names(directory="/boot/grub", program="grub")  # Debian's family
+GRUB2 = Names(directory="/boot/grub2", program="grub2")  # those of Red Hat and SUSE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Home:
     """GRUB's directory as GRUB itself will find it."""
 
+    names: Names
     uuid: str  # of its filesystem, as GRUB spells it
     path: str  # on its filesystem
     reader: str  # GRUB's module for its filesystem
@@ -58,28 +74,36 @@ class Image:
     script: str = ""
 
 
-def find_home(disk: Disk) -> Home:
+def names_in(tree: Path) -> Names:
+    """What the tree's distribution calls GRUB."""
+    programs = ("/usr/sbin/grub2-mkconfig", "/usr/bin/grub2-mkimage")
+    return GRUB2 if any(paths.exists_in(tree, program) for program in programs) else GRUB
+
+
+def find_home(disk: Disk, names: Names) -> Home:
     """Where GRUB's directory will be; raise ConfigError if GRUB cannot read that filesystem."""
-    mounted = [fs for fs in disk.mounted if _is_below(DIRECTORY, fs.mount_point)]
+    directory = names.directory
+    mounted = [fs for fs in disk.mounted if _is_below(directory, fs.mount_point)]
     if not mounted:
         raise ConfigError("nothing is mounted at /", where="the block-device document")
     fs = mounted[-1]
     if fs.type not in READERS:
         raise ConfigError(
-            f"GRUB cannot read {fs.type}, which {DIRECTORY} would lie on",
+            f"GRUB cannot read {fs.type}, which {directory} would lie on",
             where=f"filesystem {fs.name}",
             hint=f"it reads {', '.join(sorted(READERS))}; a filesystem for /boot is enough",
         )
-    path = "/" + DIRECTORY[len(fs.mount_point.rstrip("/")) :].lstrip("/")
+    path = "/" + directory[len(fs.mount_point.rstrip("/")) :].lstrip("/")
     below = _below(disk, fs)
-    return Home(uuid=grub_uuid(fs), path=path, reader=READERS[fs.type], below=below)
+    reader = READERS[fs.type]
+    return Home(names=names, uuid=grub_uuid(fs), path=path, reader=reader, below=below)
 
 
 def _below(disk: Disk, fs: Filesystem) -> tuple[str, ...]:
     volume = disk.volume(fs.base)
     if volume is not None and volume.kind is Kind.THIN:
         raise ConfigError(
-            f"GRUB cannot read thin volumes, on one of which {DIRECTORY} would lie",
+            "GRUB cannot read thin volumes, on one of which its directory would lie",
             where=f"filesystem {fs.name}",
             hint="a volume without a pool, or a partition, for /boot is enough",
         )
@@ -94,40 +118,38 @@ def grub_uuid(fs: Filesystem) -> str:
     return f"{serial[:4]}-{serial[4:]}"
 
 
-def furnish(tree: Path, target: str) -> None:
+def furnish(tree: Path, names: Names, target: str) -> None:
     """Copy what GRUB loads while it runs into its directory, as grub-install does."""
     library = f"{LIBRARY}/{target}"
-    directory: int = paths.open_in(tree, library, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        names = sorted(os.listdir(directory))
-    finally:
-        os.close(directory)
-    for name in names:
+    for name in paths.names_in(tree, library):
         if name.endswith((".mod", ".lst")) or name in EMULATORS:
             content = paths.read_in(tree, f"{library}/{name}")
-            paths.write_in(tree, f"{DIRECTORY}/{target}/{name}", content)
+            paths.write_in(tree, f"{names.directory}/{target}/{name}", content)
     if paths.exists_in(tree, FONT):
-        paths.write_in(tree, FONT_HOME, paths.read_in(tree, FONT))
-    if not paths.exists_in(tree, f"{DIRECTORY}/grubenv"):
-        paths.write_in(tree, f"{DIRECTORY}/grubenv", ENVIRONMENT)
+        font = f"{names.directory}/fonts/{Path(FONT).name}"
+        paths.write_in(tree, font, paths.read_in(tree, FONT))
+    environment = f"{names.directory}/grubenv"
+    if not paths.exists_in(tree, environment):
+        paths.remove_in(tree, environment)  # a symlink into an ESP that is not there
+        paths.write_in(tree, environment, ENVIRONMENT)
 
 
-def make_image(tree: Path, image: Image, inside: Runner) -> bytes:
+def make_image(tree: Path, names: Names, image: Image, inside: Runner) -> bytes:
     """The image that the tree's own grub-mkimage makes, of which nothing stays in the tree."""
-    script, made = f"{DIRECTORY}/.core.cfg", f"{DIRECTORY}/.core.img"
+    script, made = f"{names.directory}/.core.cfg", f"{names.directory}/.core.img"
     paths.write_in(tree, script, image.script.encode())
     try:
-        inside(mkimage(image, script, made))
+        inside(mkimage(names, image, script, made))
         return paths.read_in(tree, made)
     finally:
         paths.remove_in(tree, script)
         paths.remove_in(tree, made)
 
 
-def mkimage(image: Image, script: str, made: str) -> Command:
+def mkimage(names: Names, image: Image, script: str, made: str) -> Command:
     """The command that makes an image, for running inside the tree."""
     return Command((
-        "grub-mkimage",
+        f"{names.program}-mkimage",
         "-O", image.target,
         "-d", f"{LIBRARY}/{image.target}",
         "-p", image.prefix,

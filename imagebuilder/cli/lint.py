@@ -38,7 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print what is wrong; the exit status."""
     given = arguments.environment.get("ELEMENTS_PATH", "")
     search = load.search_path(given)
-    chosen, more = _chosen(arguments.what, search if not given else search[:-1])
+    own = [Path(entry) for entry in given.split(":") if entry] or search
+    everything = list(load.index(own).values()), list[Path]()
+    chosen, more = _chosen(arguments.what, search) if arguments.what else everything
     findings = lint(chosen, (*more, *search), run_program)
     if arguments.json:
         print(json.dumps([_document(finding) for finding in findings], indent=2))
@@ -53,8 +55,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _chosen(words: Sequence[str], search: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """The elements that words stand for, and directories of elements that are not in `search`."""
     index = load.index(search)
-    if not words:
-        return list(index.values()), []
     chosen: list[Path] = []
     more: list[Path] = []
     for word in words:

@@ -10,7 +10,9 @@ from imagebuilder.element.model import Element
 from imagebuilder.errors import ElementError
 
 FILE = "svc-map"
-FAMILIES = {"centos": "redhat", "fedora": "redhat", "rhel": "redhat"} | {
+FAMILIES = dict.fromkeys(
+    ("almalinux", "centos", "fedora", "openeuler", "rhel", "rocky"), "redhat"
+) | {
     "debian": "debian",
     "ubuntu": "debian",
     "opensuse": "suse",

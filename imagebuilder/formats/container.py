@@ -144,7 +144,7 @@ def _deliver(command: Command, output: Output, run: Runner) -> None:
         raise PublishError(
             f"{command.argv[0]} did not take the image: {error.what}",
             where=str(output.path),
-            hint="the file is complete; the same command line delivers it without a build",
+            hint=f"the file is complete; to try again: {command}",
         ) from error
 
 
@@ -217,8 +217,7 @@ def _oci(layer: _Layer, output: Output) -> Iterator[tuple[str, bytes]]:
             "size": layer.size,
         }],
     })  # fmt: skip
-    named = {"org.opencontainers.image.ref.name": reference(output.target)[1]}
-    listed = {**_descriptor("manifest.v1+json", manifest), "annotations": named}
+    listed = {**_descriptor("manifest.v1+json", manifest), "annotations": _annotations(output)}
     for blob in (config, manifest):
         yield f"blobs/sha256/{_sha256(blob)}", blob
     yield "index.json", _json({"schemaVersion": 2, "manifests": [listed]})
@@ -240,6 +239,12 @@ def _config(layer: _Layer, output: Output) -> Mapping[str, Any]:
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer.content}"]},
         "history": [{"created": created, "created_by": "imagebuilder"}],
     }
+
+
+def _annotations(output: Output) -> Mapping[str, str]:
+    """The tag, as the specification has it, and the whole name as containerd wants it."""
+    whole = {"io.containerd.image.name": _name(output.target)} if output.target else {}
+    return {"org.opencontainers.image.ref.name": reference(output.target)[1], **whole}
 
 
 def _descriptor(kind: str, blob: bytes) -> Mapping[str, Any]:

@@ -37,7 +37,12 @@ FOR_TESTS = (
     for_tests("bzip2", "initrds", named("bzip2")),
     for_tests("lsinitramfs", "initrds", {DEBIAN: "initramfs-tools-core"}, version=()),
     for_tests("shellcheck", "hooks", named("shellcheck", "ShellCheck")),
-    for_tests("gpg", "signatures", named("gpg", "gnupg2", "gpg2")),
+    for_tests("rpmbuild", "RPM packages", named("rpm", "rpm-build", "rpm-build")),
+    for_tests("rpmsign", "RPM packages", named("rpm", "rpm-sign", "rpm-build")),
+    for_tests(
+        "createrepo_c", "RPM packages", named("createrepo-c", "createrepo_c", "createrepo_c")
+    ),
+    for_tests("setfiles", "SELinux labels", named("policycoreutils"), version=()),
     for_tests("xz", "archives", named("xz-utils", "xz")),
     for_tests("sgdisk", "partition tables", named("gdisk", "gdisk", "gptfdisk")),
     for_tests("sfdisk", "partition tables", named("fdisk", "util-linux")),

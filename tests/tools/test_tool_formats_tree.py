@@ -114,6 +114,10 @@ def test_skopeo_reads_a_container_image(
 def test_umoci_unpacks_an_oci_image(tree: Path, tmp_path: Path) -> None:
     made = pack(tree, tmp_path / "a", "oci", target="example/web:1.0")
     with tarfile.open(made) as archive:
+        index = archive.extractfile("index.json")
+        assert index
+        (listed,) = json.loads(index.read())["manifests"]
+        assert listed["annotations"]["io.containerd.image.name"] == "example/web:1.0"
         archive.extractall(tmp_path / "layout", filter="data")
     source, bundle = f"{tmp_path}/layout:1.0", tmp_path / "bundle"
     run(Command(("umoci", "unpack", "--image", source, str(bundle))))

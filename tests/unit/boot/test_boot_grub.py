@@ -5,7 +5,7 @@ import pytest
 
 from imagebuilder.boot import grub
 from imagebuilder.boot.grub_efi import TARGETS, layout, vendor_of
-from imagebuilder.boot.grub_home import find_home, furnish, grub_uuid
+from imagebuilder.boot.grub_home import GRUB, find_home, furnish, grub_uuid
 from imagebuilder.boot.model import EMPTY
 from imagebuilder.disk.model import Device, Disk, Filesystem, Partition, Partitioning, Table
 from imagebuilder.errors import BuildError, ConfigError
@@ -126,7 +126,7 @@ def test_an_environment_block_is_made_once(bios: Path) -> None:
     block = bios / "boot/grub/grubenv"
     assert len(block.read_bytes()) == 1024
     block.write_bytes(b"saved_entry=1")
-    furnish(bios, "i386-pc")
+    furnish(bios, GRUB, "i386-pc")
     assert block.read_bytes() == b"saved_entry=1"
 
 
@@ -137,7 +137,7 @@ def test_the_font_comes_along(bios: Path) -> None:
 
 
 def test_with_a_filesystem_for_boot_grub_is_found_there() -> None:
-    home = find_home(disk(filesystem("boot", "/boot", "xfs", BOOT), ESP))
+    home = find_home(disk(filesystem("boot", "/boot", "xfs", BOOT), ESP), GRUB)
     assert (home.uuid, home.path, home.reader) == (str(BOOT), "/grub", "xfs")
 
 
@@ -147,7 +147,7 @@ def test_a_vfat_is_found_by_its_serial_number() -> None:
 
 def test_a_filesystem_that_grub_cannot_read_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"filesystem boot: .*read erofs.*\n.*ext4"):
-        find_home(disk(filesystem("boot", "/boot", "erofs")))
+        find_home(disk(filesystem("boot", "/boot", "erofs")), GRUB)
 
 
 def test_without_grub_cfg_there_is_no_menu(bios: Path) -> None:

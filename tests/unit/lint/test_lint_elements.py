@@ -11,7 +11,7 @@ import pytest
 
 from imagebuilder import process
 from imagebuilder.cli import verbs
-from imagebuilder.element import scaffold
+from imagebuilder.element import load, scaffold
 from imagebuilder.lint.lint import lint
 from imagebuilder.lint.model import RULES, Finding
 from imagebuilder.process import Recorder
@@ -201,3 +201,16 @@ def test_a_directory_of_elements_is_told_from_an_element(
     assert f"{elements}/two: warning: has no README.rst" in capsys.readouterr().out
     monkeypatch.chdir(elements)
     assert verbs.main(["lint", "./marker", "--strict"]) == 0
+
+
+def test_names_are_those_of_all_directories_and_the_default_is_those_of_the_path(
+    elements: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ELEMENTS_PATH", f"{load.builtin()}:{elements}")
+    assert verbs.main(["lint", "vm"]) == 0
+    assert capsys.readouterr().err.startswith("1 elements: ")
+    monkeypatch.setenv("ELEMENTS_PATH", str(elements))
+    assert verbs.main(["lint", "vm", "two"]) == 0
+    assert capsys.readouterr().err.startswith("2 elements: ")
+    assert verbs.main(["lint"]) == 0
+    assert capsys.readouterr().err.startswith("2 elements: ")

@@ -1,0 +1,90 @@
+"""In the databases of rpm and dnf, what says when a package was installed becomes the image's time.
+
+Without it no two builds of the same packages would have the same bytes. A package's header is, as
+rpm's `lib/header.c` writes it: two numbers (how many entries, how many bytes of data), entries of
+16 bytes (tag, type, offset, count), data; all big-endian. What is changed is not covered by the
+header's own digest and signature.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from contextlib import closing
+from pathlib import Path
+
+from imagebuilder.errors import BuildError
+
+PACKAGES = ("var/lib/rpm/rpmdb.sqlite", "usr/lib/sysimage/rpm/rpmdb.sqlite")
+HISTORIES = (
+    "var/lib/dnf/history.sqlite",
+    "usr/lib/sysimage/libdnf5/transaction_history.sqlite",
+)
+INSTALL_TIMES = (1008, 1128)  # RPMTAG_INSTALLTIME, RPMTAG_INSTALLTID
+INT32, SIZES, ENTRY = 4, struct.Struct(">II"), struct.Struct(">IIII")
+KEY = struct.Struct("=I")  # rpm keeps it in the machine's own order
+OF_ONE_BUILD = {"cmdline": "''", "description": "''"}  # has paths of the build host
+
+
+def settle(tree: Path, epoch: int) -> None:
+    """Make `epoch` (seconds) the latest time in the tree's databases; raise BuildError."""
+    for paths, change in ((PACKAGES, _settle_packages), (HISTORIES, _settle_history)):
+        for path in paths:
+            file = tree / path
+            if file.is_file() and not _leads_out(tree, file):
+                try:
+                    with closing(sqlite3.connect(file)) as database:
+                        change(database, epoch)
+                        database.commit()
+                        _write_anew(database, file)
+                except sqlite3.Error as error:
+                    raise BuildError(f"the database is damaged: {error}", where=path) from error
+
+
+def header_at(header: bytes, epoch: int) -> bytes:
+    """A package's header with no time of installation after `epoch`."""
+    entries, _ = SIZES.unpack_from(header)
+    data = SIZES.size + entries * ENTRY.size
+    changed = bytearray(header)
+    for number in range(entries):
+        tag, kind, offset, count = ENTRY.unpack_from(header, SIZES.size + number * ENTRY.size)
+        if tag in INSTALL_TIMES and kind == INT32 and count == 1:
+            (time,) = struct.unpack_from(">I", header, data + offset)
+            struct.pack_into(">I", changed, data + offset, min(time, epoch))
+    return bytes(changed)
+
+
+def _settle_packages(database: sqlite3.Connection, epoch: int) -> None:
+    for number, header in database.execute("SELECT hnum, blob FROM Packages").fetchall():
+        changed = header_at(header, epoch)
+        database.execute("UPDATE Packages SET blob = ? WHERE hnum = ?", (changed, number))
+    for row, key in database.execute("SELECT rowid, key FROM Installtid").fetchall():
+        (time,) = KEY.unpack(key)
+        changed = KEY.pack(min(time, epoch))
+        database.execute("UPDATE Installtid SET key = ? WHERE rowid = ?", (changed, row))
+
+
+def _settle_history(database: sqlite3.Connection, epoch: int) -> None:
+    columns = {row[1] for row in database.execute("PRAGMA table_info(trans)")}
+    for column in sorted(columns & {"dt_begin", "dt_end"}):
+        database.execute(f"UPDATE trans SET {column} = min({column}, ?)", (epoch,))  # ruff: ignore[hardcoded-sql-expression] - a name from above
+    for column in sorted(columns & {*OF_ONE_BUILD}):
+        database.execute(f"UPDATE trans SET {column} = {OF_ONE_BUILD[column]}")  # ruff: ignore[hardcoded-sql-expression] - a name from above
+
+
+def _write_anew(database: sqlite3.Connection, file: Path) -> None:
+    """Write the database as if nothing had ever been changed in it."""
+    new = file.with_name(f"{file.name}.new")
+    new.unlink(missing_ok=True)
+    database.execute("VACUUM INTO ?", (str(new),))
+    mode = file.stat().st_mode & 0o7777
+    database.close()
+    new.chmod(mode)
+    new.replace(file)
+    for suffix in ("-wal", "-shm"):
+        file.with_name(f"{file.name}{suffix}").unlink(missing_ok=True)
+
+
+def _leads_out(tree: Path, file: Path) -> bool:
+    """Whether a symlink on the way leads out of the tree, or to another of these files."""
+    return file.resolve() != (tree.resolve() / file.relative_to(tree))
