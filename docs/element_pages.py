@@ -10,7 +10,7 @@ from markdown import code, from_rst, page, table
 
 from imagebuilder import schema
 from imagebuilder.element import load, merge
-from imagebuilder.element.model import PHASES, Element, Variable
+from imagebuilder.element.model import ALL_PHASES, Element, Variable
 
 
 def pages(directory: Path) -> Mapping[str, str]:
@@ -135,7 +135,7 @@ def _hooks(element: Element) -> list[tuple[str, ...]]:
     ]
     run = [
         (phase.name, code(hook.name), phase.where.value)
-        for phase in PHASES
+        for phase in ALL_PHASES
         for hook in tree.of(phase.name)
     ]
     return [*sourced, *run]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from imagebuilder import registry
-from imagebuilder.build import attach, foreign
+from imagebuilder.build import attach, existing_disk, foreign
 from imagebuilder.disk.model import Kind
 from imagebuilder.element import load
 from imagebuilder.errors import ConfigError, ToolMissingError
@@ -26,7 +26,7 @@ def before(draft: Draft) -> None:
     wanted = formats(draft)
     for output in wanted:
         place.check(output)
-    poured = any(registry.output_format(o.format).SOURCE is not Source.TREE for o in wanted)
+    poured = any(registry.output_format(o.format).SOURCE.is_disk for o in wanted)
     filesystems = draft.disk.filesystems if poured else ()
     modules = {fs.type: registry.find("filesystems", fs.type) for fs in filesystems}
     pools = ["thin-pool"] if any(v.kind is Kind.THIN_POOL for v in draft.disk.volumes) else []
@@ -36,8 +36,15 @@ def before(draft: Draft) -> None:
     for fs in filesystems:
         if hasattr(modules[fs.type], "check"):
             modules[fs.type].check(fs)
+    existing_disk.check(draft)
     if draft.attached:
         attach.check(draft.disk, draft.attached)
+
+
+def has_medium(draft: Draft) -> bool:
+    """Whether an output is made of the files of a CD."""
+    sources = [registry.output_format(name).SOURCE for name in draft.types]
+    return Source.MEDIUM in sources
 
 
 def formats(draft: Draft) -> tuple[Output, ...]:
@@ -96,6 +103,7 @@ def outputs(draft: Draft, epoch: int) -> tuple[Output, ...]:
             aci_manifest=Path(manifest) if manifest else None,
             gzip=given.get("DIB_GZIP_BIN", ""),
             squashfs=request.squashfs_compression,
+            environment=draft.variables,
         )
         for name in draft.types
     )

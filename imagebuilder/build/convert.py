@@ -24,9 +24,10 @@ MOVED = "raw"  # takes the poured image itself, so it has to come last
 def outputs(pouring: Pouring, write_disks: Disks, memory: Memory) -> tuple[Artefact, ...]:
     """Write everything that was asked for; the artefacts in the order that was asked for."""
     asked = check.outputs(pouring.plan.draft, pouring.plan.epoch)
-    wanted = [replace(output, memory=memory) for output in asked]
-    made = {o.format: _pack(pouring, o) for o in wanted if _source(o) is Source.TREE}
-    disks = sorted((o for o in wanted if _source(o) is not Source.TREE), key=_turn)
+    environment = pouring.plan.environment
+    wanted = [replace(output, memory=memory, environment=environment) for output in asked]
+    made = {o.format: _pack(pouring, o) for o in wanted if not _source(o).is_disk}
+    disks = sorted((o for o in wanted if _source(o).is_disk), key=_turn)
     if disks:
         whole = any(_source(output) is Source.DISK for output in disks)
         with write_disks(whole) as images:
@@ -47,7 +48,9 @@ def deliver(plan: Plan, listen: Listener) -> None:
 def _pack(pouring: Pouring, output: Output) -> Artefact:
     with stage(pouring.listen, output.format):
         module = registry.output_format(output.format)
-        artefact: Artefact = module.write(pouring.place.tree, output, pouring.run)
+        place = pouring.place
+        source = place.medium if module.SOURCE is Source.MEDIUM else place.tree
+        artefact: Artefact = module.write(source, output, pouring.run)
         return artefact
 
 

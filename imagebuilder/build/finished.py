@@ -30,11 +30,14 @@ def store_of(request: Request) -> OutputStore:
 def identify(plan: Plan, tree: str, fingerprints: Mapping[str, str]) -> str:
     """The id of everything that comes of the tree with this id; empty if that is not known.
 
-    It is not if a hook in cleanup.d may do anything, nor where hooks work on the disk itself.
+    It is not if a hook in cleanup.d may do anything, nor where hooks work on the disk itself or
+    make the files of a CD.
     """
     request = plan.request
     saved = plan.environment.get("DIB_MANIFEST_SAVE_DIR") or _beside(request)
     if not tree or request.refresh or plan.draft.attached or Path(saved) != _beside(request):
+        return ""
+    if check.has_medium(plan.draft):
         return ""
     steps = [step for step in digest.steps(plan, fingerprints) if step.name == "cleanup"]
     inputs = {name: value for step in steps for name, value in step.inputs.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imagebuilder.element import load
-from imagebuilder.element.model import PHASES, Element
+from imagebuilder.element.model import ALL_PHASES, Element
 from imagebuilder.errors import ConfigError, ElementError, nearest
 
 
@@ -64,7 +64,7 @@ def _matches(element: Element, arguments: argparse.Namespace) -> bool:
 
 
 def _page(element: Element) -> str:
-    phases = [phase.name for phase in PHASES if (element.path / phase.directory).is_dir()]
+    phases = [phase.name for phase in ALL_PHASES if (element.path / phase.directory).is_dir()]
     lines = [
         f"{element.name}: {element.summary}".rstrip(": "),
         f"  directory   {element.path}",
@@ -98,7 +98,7 @@ def _document(element: Element) -> dict[str, Any]:
         "provides": list(element.provides),
         "supports": list(element.supports),
         "tags": list(element.tags),
-        "phases": [p.name for p in PHASES if (element.path / p.directory).is_dir()],
+        "phases": [p.name for p in ALL_PHASES if (element.path / p.directory).is_dir()],
         "variables": {
             v.name: {"type": v.type, "default": v.default, "help": v.help, "required": v.required}
             for v in element.variables

@@ -9,20 +9,21 @@ import argparse
 import json
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from imagebuilder.codec.table import BY_NAME
 from imagebuilder.errors import ConfigError
-from imagebuilder.initrd import load, rootfs
+from imagebuilder.initrd import kernels, load, modules, rootfs
 from imagebuilder.initrd.model import RAW, Initrd
 from imagebuilder.initrd.rootfs import File, Rootfs
 from imagebuilder.initrd.source import Wish
 from imagebuilder.plan.make import EPOCH
+from imagebuilder.remaster import directory, output
 from imagebuilder.remaster import initrd as story
-from imagebuilder.remaster import output
 from imagebuilder.remaster.initrd import Changes, Substitution
 from imagebuilder.remaster.output import Target
 
@@ -48,6 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action.add_argument("--json", action="store_true", help="print JSON")
         elif name == "cat":
             action.add_argument("path", metavar="PATH", help="a file in the initrd")
+        elif name == "extract":
+            action.add_argument(
+                "-o",
+                "--output",
+                type=Path,
+                required=True,
+                metavar="DIR",
+                help="an empty directory, or one that is not there",
+            )
         else:
             _add_changes(name, action)
 
@@ -66,10 +76,14 @@ def _add_changes(name: str, action: argparse.ArgumentParser) -> None:
     action.add_argument("--module", action="append", default=[], type=Path, metavar="FILE.ko",
                         help="a kernel module, checked against those that are there")
     action.add_argument("--kernel", type=Path, metavar="FILE",
-                        help="the kernel that modules have to be for")
+                        help="the kernel that modules have to be for (default: the one beside it)")
     action.add_argument("--compress", choices=(RAW, *BY_NAME), default="",
                         help="default: as it was")
     if name == "edit":
+        action.add_argument("--tree", type=Path, metavar="DIR",
+                            help="what DIR has become, into which the initrd was extracted")
+        action.add_argument("--unchanged", action="store_true",
+                            help="no change is no error: FILE is the same")
         action.add_argument("--delete", action="append", default=[], metavar="PATH",
                             help="a file, or a directory with all that is in it")
         action.add_argument("--replace", action="append", default=[], nargs=3,
@@ -117,18 +131,34 @@ def _cat(arguments: argparse.Namespace) -> None:
     sys.stdout.buffer.flush()
 
 
+def _extract(arguments: argparse.Namespace) -> None:
+    initrd = load.load(output.read(arguments.initrd), str(arguments.initrd))
+    directory.extract_initrd(rootfs.of(initrd), output.empty(arguments.output))
+
+
 def _append(arguments: argparse.Namespace) -> None:
     story.append(arguments.initrd, _target(arguments), changes(arguments))
+    _warn_of_modules(arguments.module)
 
 
 def _edit(arguments: argparse.Namespace) -> None:
-    story.rewrite(arguments.initrd, _target(arguments), changes(arguments))
+    wanted = replace(changes(arguments), unchanged=arguments.unchanged)
+    story.rewrite(arguments.initrd, _target(arguments), wanted)
+    _warn_of_modules(arguments.module)
+
+
+def _warn_of_modules(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if not modules.parse(output.read(path), str(path)).signed:
+            what = "is not signed: a kernel that was started by Secure Boot refuses it"
+            print(f"warning: {path}: {what}", file=sys.stderr)
 
 
 def changes(arguments: argparse.Namespace) -> Changes:
     """What the options ask for; raise ConfigError for one that cannot be understood."""
     own = vars(arguments)
     return Changes(
+        tree=own.get("tree"),
         delete=tuple(own.get("delete", ())),
         add=tuple(Wish.parse(text) for text in arguments.add),
         programs=tuple(Wish.parse(text) for text in arguments.program),
@@ -140,7 +170,7 @@ def changes(arguments: argparse.Namespace) -> Changes:
         kind=arguments.compress,
         epoch=epoch(arguments.environment),
         libraries_from=arguments.libraries_from,
-        kernel=arguments.kernel,
+        kernel=arguments.kernel or kernels.beside(arguments.initrd),
     )
 
 
@@ -235,6 +265,7 @@ Action = Callable[[argparse.Namespace], None]
 ACTIONS: dict[str, tuple[Action, str]] = {
     "ls": (_ls, "list its segments and files, as the kernel would have them"),
     "cat": (_cat, "print one file"),
+    "extract": (_extract, "write its files to a directory, without devices"),
     "append": (_append, "add files in one more segment; what is there stays as it is, to the byte"),
     "edit": (_edit, "add, replace, patch and delete files in the segments that are there"),
 }

@@ -6,24 +6,18 @@ Nothing is mounted and no privilege is needed.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from imagebuilder import process
-from imagebuilder.cli import iso_texts
-from imagebuilder.cli.initrd import epoch
+from imagebuilder.cli import iso_remaster, iso_test, iso_texts
 from imagebuilder.errors import ConfigError
-from imagebuilder.initrd.source import Wish
 from imagebuilder.iso import compare, roles, tree, xorriso
-from imagebuilder.iso.arguments import ArgumentChange
-from imagebuilder.iso.menu import MenuChange
 from imagebuilder.iso.probe import probe
-from imagebuilder.remaster import iso as story
-from imagebuilder.remaster.initrd import Changes
-from imagebuilder.remaster.iso_plan import IsoChanges
-from imagebuilder.remaster.output import Target
+from imagebuilder.remaster import iso_diff, output
 
 DIFFERENT = 1  # as diff(1) has it
 
@@ -33,8 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, (_, summary) in ACTIONS.items():
         action = actions.add_parser(name, help=summary, description=summary.capitalize() + ".")
-        action.add_argument("iso", type=Path, metavar="ISO")
-        if name in ("show", "ls", "boot", "diff"):
+        if name != "remaster":
+            action.add_argument("iso", type=Path, metavar="ISO")
+        if name in ("show", "ls", "boot", "diff", "test"):
             action.add_argument("--json", action="store_true", help="print JSON")
         _add_own(name, action)
 
@@ -48,6 +43,8 @@ def _add_own(name: str, action: argparse.ArgumentParser) -> None:
         action.add_argument("path", metavar="PATH", help="a file in the image")
     elif name == "extract":
         action.add_argument("paths", nargs="*", metavar="PATH", help="default: everything")
+        action.add_argument("--without", action="append", default=[], metavar="PATH",
+                            help="all but this")
         action.add_argument("--netboot", action="store_true",
                             help="the kernels and initrds that the menus name")
         action.add_argument("-o", "--output", type=Path, required=True, metavar="DIR",
@@ -57,42 +54,12 @@ def _add_own(name: str, action: argparse.ArgumentParser) -> None:
                             help="the options of mkisofs that would make it so (takes xorriso)")
     elif name == "diff":
         action.add_argument("other", type=Path, metavar="OTHER")
+        action.add_argument("--html", type=Path, metavar="FILE",
+                            help="write one page that needs no other file")
     elif name == "remaster":
-        _add_changes(action)
-    # fmt: on
-
-
-def _add_changes(action: argparse.ArgumentParser) -> None:
-    # fmt: off
-    action.add_argument("-o", "--output", type=Path, required=True, metavar="FILE",
-                        help="the new image")
-    action.add_argument("--force", action="store_true", help="replace FILE if it exists")
-    action.add_argument("--add", action="append", default=[], metavar="SOURCE:PATH",
-                        help="a file or directory; into PATH if that ends in /")
-    action.add_argument("--remove", action="append", default=[], metavar="PATH",
-                        help="a file, or a directory with all that is in it")
-    action.add_argument("--timeout", type=int, metavar="SECONDS",
-                        help="how long the menus wait; 0 starts at once")
-    action.add_argument("--default", default="", metavar="ENTRY",
-                        help="the entry that starts: its number from 0, or its title")
-    action.add_argument("--argument", action="append", default=[], metavar="WORD",
-                        help="an argument more for every kernel")
-    action.add_argument("--remove-argument", action="append", default=[], metavar="WORD",
-                        help="one less, in full or by what is before its =")
-    action.add_argument("--persist", action="store_true",
-                        help="new arguments are for the installed system too (after ---)")
-    action.add_argument("--keep-entry", action="append", default=[], metavar="PATTERN",
-                        help="remove the menu entries whose titles fit no such pattern")
-    action.add_argument("--drop-entry", action="append", default=[], metavar="PATTERN",
-                        help="remove the menu entries whose titles fit")
-    action.add_argument("--rename-entry", action="append", default=[], nargs=2,
-                        metavar=("OLD", "NEW"), help="another title for a menu entry")
-    action.add_argument("--volume-id", default="", metavar="ID",
-                        help="another volume id, in menus that look for it too")
-    action.add_argument("--initrd-append", action="append", default=[], metavar="SOURCE:PATH",
-                        help="a file or directory more in every initrd that menus name")
-    action.add_argument("--allow-unbootable", action="store_true",
-                        help="copy an image that nothing can start")
+        iso_remaster.add_arguments(action)
+    elif name == "test":
+        iso_test.add_arguments(action)
     # fmt: on
 
 
@@ -136,10 +103,9 @@ def _extract(arguments: argparse.Namespace) -> None:
         nodes |= {path: files.file(path) for path in dict.fromkeys(started)}
     if not nodes:
         raise ConfigError("no menu names a kernel", where=str(arguments.iso))
-    if arguments.output.exists() and any(arguments.output.iterdir()):
-        raise ConfigError("is not empty", where=str(arguments.output))
-    arguments.output.mkdir(exist_ok=True)
-    files.extract(list(nodes.values()), arguments.output, _warn)
+    left = {node.path for path in arguments.without for node in files.below(path)}
+    wanted = [node for node in nodes.values() if node.path not in left]
+    files.extract(wanted, output.empty(arguments.output), _warn)
 
 
 def _boot(arguments: argparse.Namespace) -> None:
@@ -155,46 +121,14 @@ def _boot(arguments: argparse.Namespace) -> None:
 
 def _diff(arguments: argparse.Namespace) -> int:
     old, new = (tree.load(probe(path)) for path in (arguments.iso, arguments.other))
-    found = compare.differences(old, new)
+    found = iso_diff.parts(old, new)
+    if arguments.html:
+        arguments.html.write_text(iso_texts.page(arguments.iso, arguments.other, found))
     if arguments.json:
-        print(json.dumps([iso_texts.difference_document(each) for each in found], indent=2))
-    else:
-        print("\n".join(map(str, found)) or "no difference")
+        print(json.dumps([dataclasses.asdict(part) for part in found], indent=2))
+    elif not arguments.html:
+        print("\n".join(iso_diff.shown(found)) or "no difference")
     return DIFFERENT if found else 0
-
-
-def _remaster(arguments: argparse.Namespace) -> None:
-    target = Target(path=arguments.output, force=arguments.force)
-    for remark in story.remaster(arguments.iso, target, changes(arguments)):
-        print(remark)
-
-
-def changes(arguments: argparse.Namespace) -> IsoChanges:
-    """What the options ask for; raise ConfigError for one that cannot be understood."""
-    if arguments.timeout is not None and arguments.timeout < 0:
-        raise ConfigError("a time cannot be negative", where="--timeout")
-    moment = epoch(arguments.environment)
-    appended = tuple(Wish.parse(text) for text in arguments.initrd_append)
-    return IsoChanges(
-        menus=MenuChange(
-            timeout=arguments.timeout,
-            default=arguments.default,
-            arguments=ArgumentChange(
-                add=tuple(arguments.argument),
-                remove=tuple(arguments.remove_argument),
-                persist=arguments.persist,
-            ),
-            keep=tuple(arguments.keep_entry),
-            drop=tuple(arguments.drop_entry),
-            rename=tuple((old, new) for old, new in arguments.rename_entry),
-        ),
-        volume_id=arguments.volume_id,
-        add=tuple(Wish.parse(text) for text in arguments.add),
-        remove=tuple(arguments.remove),
-        initrd=Changes(add=appended, epoch=moment) if appended else None,
-        epoch=moment,
-        unbootable=arguments.allow_unbootable,
-    )
 
 
 def _warn(text: str) -> None:
@@ -209,5 +143,6 @@ ACTIONS: dict[str, tuple[Action, str]] = {
     "extract": (_extract, "write files to a directory"),
     "boot": (_boot, "say how it boots: boot catalog and partition tables"),
     "diff": (_diff, "say what is different in another image"),
-    "remaster": (_remaster, "write a copy with changes, which boots as the original does"),
+    "test": (iso_test.run, "start it in qemu: as a CD and a disk, by BIOS, UEFI and Secure Boot"),
+    "remaster": (iso_remaster.run, "write a copy with changes, which boots as the original does"),
 }

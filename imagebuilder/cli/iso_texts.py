@@ -6,12 +6,14 @@ import dataclasses
 import stat
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from imagebuilder.iso import compare, roles
-from imagebuilder.iso.compare import Difference
 from imagebuilder.iso.model import Iso, Node
 from imagebuilder.iso.tree import Tree
+from imagebuilder.remaster.iso_diff import Part
+from imagebuilder.report.differences import Place, as_html
 from imagebuilder.sizes import Size
 
 
@@ -84,9 +86,17 @@ def node_document(node: Node) -> dict[str, Any]:
     return row
 
 
-def difference_document(difference: Difference) -> dict[str, str]:
-    """A difference, for programs."""
-    return dataclasses.asdict(difference)
+def page(old: Path, new: Path, found: Sequence[Part]) -> str:
+    """The differences as one page of HTML."""
+    places = [
+        Place(
+            title=f"{part.title} of {part.path}" if part.path else part.title,
+            rows=[(each.kind, each.what, each.old, each.new) for each in part.differences],
+            lines=part.lines,
+        )
+        for part in found
+    ]
+    return as_html(old.name, new.name, places)
 
 
 def date(text: str) -> str:

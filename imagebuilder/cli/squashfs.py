@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from imagebuilder.cli.initrd import epoch, file_document, listed
+from imagebuilder.errors import ConfigError
 from imagebuilder.initrd.source import Wish
+from imagebuilder.remaster import output
 from imagebuilder.remaster import squashfs as story
 from imagebuilder.remaster.initrd import Substitution
 from imagebuilder.remaster.output import Target
@@ -27,26 +29,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, (_, summary) in ACTIONS.items():
         action = actions.add_parser(name, help=summary, description=summary.capitalize() + ".")
-        if name != "layer":
+        if name == "pack":
+            action.add_argument("tree", type=Path, metavar="DIR")
+        elif name != "layer":
             action.add_argument("image", type=Path, metavar="IMAGE")
         if name == "ls":
             action.add_argument("--json", action="store_true", help="print JSON")
         elif name == "cat":
             action.add_argument("path", metavar="PATH", help="a file in the image")
+        elif name == "extract":
+            action.add_argument(
+                "-o",
+                "--output",
+                type=Path,
+                required=True,
+                metavar="DIR",
+                help="an empty directory, or one that is not there",
+            )
         else:
-            _add_changes(name, action)
+            _add_target(action)
+            (_add_making if name == "pack" else _add_changes)(action)
 
 
-def _add_changes(name: str, action: argparse.ArgumentParser) -> None:
+def _add_target(action: argparse.ArgumentParser) -> None:
     # fmt: off
     action.add_argument("-o", "--output", type=Path, required=True, metavar="FILE",
                         help="the new image")
     action.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    # fmt: on
+
+
+def _add_making(action: argparse.ArgumentParser) -> None:
+    # fmt: off
+    action.add_argument("--like", type=Path, metavar="IMAGE",
+                        help="an image that is made as the new one is to be")
+    action.add_argument("--compress", default="", metavar="KIND[:OPTIONS]",
+                        help="gzip, xz, lzo, lz4 or zstd, with options of tar2sqfs: zstd:level=3")
+    # fmt: on
+
+
+def _add_changes(action: argparse.ArgumentParser) -> None:
+    # fmt: off
     action.add_argument("--add", action="append", default=[], metavar="SOURCE:PATH",
                         help="a file or directory, owned by root; into PATH if that ends in /")
     action.add_argument("--delete", action="append", default=[], metavar="PATH",
                         help="a file, or a directory with all that is in it")
-    if name == "layer":
+    if action.prog.endswith(" layer"):
         action.add_argument("--on", type=Path, metavar="BASE",
                             help="the image that it is for: paths are followed in it")
         return
@@ -92,6 +120,30 @@ def _layer(arguments: argparse.Namespace) -> None:
     story.layer(_target(arguments), changes(arguments), arguments.on)
 
 
+def _extract(arguments: argparse.Namespace) -> None:
+    superblock.load(arguments.image)
+    story.unpack(arguments.image, output.empty(arguments.output))
+
+
+def _pack(arguments: argparse.Namespace) -> None:
+    like = superblock.load(arguments.like) if arguments.like else story.USUAL
+    if arguments.compress:
+        kind, _, options = arguments.compress.partition(":")
+        like = dataclasses.replace(
+            like, compressor=kind, options=tuple(filter(None, options.split(",")))
+        )
+    if not arguments.tree.is_dir():
+        raise ConfigError("is not a directory", where=str(arguments.tree))
+    target, moment = _target(arguments), epoch(arguments.environment)
+    output.free(target)
+    if lost := story.with_acls(arguments.tree):
+        some = f"{', '.join(lost[:3])}{', ...' * (len(lost) > 3)}"
+        print(
+            f"warning: squashfs cannot hold the ACLs of {len(lost)} files: {some}", file=sys.stderr
+        )
+    output.made(target, lambda path: story.pack(arguments.tree, path, like, moment), 0)
+
+
 def changes(arguments: argparse.Namespace) -> TreeChanges:
     """What the options ask for; raise ConfigError for one that cannot be understood."""
     own: dict[str, Any] = vars(arguments)
@@ -114,6 +166,8 @@ Action = Callable[[argparse.Namespace], None]
 ACTIONS: dict[str, tuple[Action, str]] = {
     "ls": (_ls, "say how it was made, and list its files"),
     "cat": (_cat, "print one file"),
+    "extract": (_extract, "write all files to a directory, with their owners: as root"),
+    "pack": (_pack, "write an image of a directory's files"),
     "edit": (_edit, "write a copy with files added, replaced, patched and deleted"),
     "layer": (_layer, "write an image to be stacked on another, that adds and hides files"),
 }

@@ -12,6 +12,8 @@ from imagebuilder.codec.model import DamagedError, TruncatedError, Unpacked
 LIBRARY = "libzstd.so.1"
 MAGIC = b"(\xb5/\xfd"
 LEVEL = 19
+LEVELS = ((23, 19), (22, 9), (0, 3))  # by the least logarithm of the window
+SINGLE_SEGMENT = 0x20
 CHUNK = 2**20
 COMPRESSION_LEVEL, CHECKSUM = 100, 201  # ZSTD_cParameter
 _pointer, _size, _number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
@@ -43,13 +45,12 @@ def unpack(data: bytes, start: int) -> Unpacked:
 
 
 def pack(content: bytes, like: bytes) -> bytes:
-    """One frame, with a checksum as the program zstd writes it."""
-    del like
+    """One frame, with a checksum as the program zstd writes it; about as dense as `like`."""
     zstd = _library()
     room = ctypes.create_string_buffer(zstd.ZSTD_compressBound(len(content)))
     context = zstd.ZSTD_createCCtx()
     try:
-        zstd.ZSTD_CCtx_setParameter(context, COMPRESSION_LEVEL, LEVEL)
+        zstd.ZSTD_CCtx_setParameter(context, COMPRESSION_LEVEL, level(like))
         zstd.ZSTD_CCtx_setParameter(context, CHECKSUM, 1)
         length = zstd.ZSTD_compress2(context, room, len(room), content, len(content))
     finally:
@@ -57,6 +58,14 @@ def pack(content: bytes, like: bytes) -> bytes:
     if zstd.ZSTD_isError(length):
         raise DamagedError(zstd.ZSTD_getErrorName(length).decode())
     return room.raw[:length]
+
+
+def level(like: bytes) -> int:
+    """A level that has the window of the frame `like` begins with (RFC 8878, 3.1.1.1.2)."""
+    if not like.startswith(MAGIC) or len(like) < 6 or like[4] & SINGLE_SEGMENT:
+        return LEVEL
+    window = 10 + (like[5] >> 3)
+    return next((found for least, found in LEVELS if window >= least), LEVELS[-1][1])
 
 
 @contextmanager

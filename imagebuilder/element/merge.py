@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from imagebuilder.element.model import PHASES, Element, Hook, HooksTree, Phase
+from imagebuilder.element.model import ALL_PHASES, Element, Hook, HooksTree, Phase
 from imagebuilder.errors import ElementError
 
 NOT_MERGED = ("tests", "test-elements", "__pycache__")
 ENVIRONMENT = "environment.d"
-PHASE_OF = {phase.directory: phase.name for phase in PHASES}
+PHASE_OF = {phase.directory: phase.name for phase in ALL_PHASES}
 HOOK_NAME = re.compile(r"[0-9A-Za-z_-]+")
 ENVIRONMENT_NAME = re.compile(r"[0-9A-Za-z_.-]+")
 

@@ -6,7 +6,8 @@ A format is a module, found by name among the entry points `imagebuilder.formats
     SUFFIXES: Mapping[str, str]               what a file's name ends in, for each format's name
     write(source: Path, output: Output, run: Runner) -> Artefact
 
-With `SOURCE` being `Source.IMAGE`, `source` is a `disk.image.Image`. It may have, too:
+With `SOURCE` being `Source.IMAGE`, `source` is a `disk.image.Image`; with `Source.MEDIUM` it is the
+directory that `media.d` and `initrd.d` have filled. It may have, too:
 
     FEATURES: tuple[str, ...]                 rows of the table of tools; by default the name's
     check(output: Output) -> None             raises what `write` would, before a build begins
@@ -30,6 +31,12 @@ class Source(Enum):
     DISK = "disk"  # the scratch file with the whole disk
     IMAGE = "image"  # the same, but parts of the disk may still lie in the tree
     TREE = "tree"  # the root tree
+    MEDIUM = "medium"  # the files of a CD, made of the tree by media.d and initrd.d
+
+    @property
+    def is_disk(self) -> bool:
+        """Whether the tree has to be poured into filesystems for it."""
+        return self in (Source.DISK, Source.IMAGE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +50,7 @@ class Output:
     checksums: tuple[str, ...] = ()  # of "md5", "sha256"
     overwrite: bool = False  # do not keep an older file of this name
     epoch: int = 0  # SOURCE_DATE_EPOCH: nothing in the file is younger
+    environment: Mapping[str, str] = field(default_factory=dict)  # what environment.d has left
     arch: str = "amd64"  # in Debian's words
     target: str = ""  # a container image's name, or docker:// and where to push it
     aci_manifest: Path | None = None

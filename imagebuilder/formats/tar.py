@@ -58,8 +58,17 @@ def check(output: Output) -> None:
         _check_manifest(output.aci_manifest)
 
 
-def archive(tree: Path, target: Path, epoch: int, options: Sequence[str] = ()) -> Command:
-    """The command that writes `tree` to `target`; nothing in it is younger than `epoch`."""
+def archive(
+    tree: Path,
+    target: Path,
+    epoch: int,
+    options: Sequence[str] = (),
+    empty: Sequence[str] = EMPTY,
+) -> Command:
+    """The command that writes `tree` to `target`; nothing in it is younger than `epoch`.
+
+    Of the directories in `empty` there is nothing but themselves.
+    """
     return Command((
         "tar", "--create",
         *options,
@@ -74,7 +83,7 @@ def archive(tree: Path, target: Path, epoch: int, options: Sequence[str] = ()) -
         "--acls",
         "--xattrs", "--xattrs-include", "*",
         "--anchored",
-        *(f"--exclude=./{name}/*" for name in EMPTY),
+        *(f"--exclude=./{name}/*" for name in empty),
         "--directory", os.fspath(tree),
         ".",
     ))  # fmt: skip

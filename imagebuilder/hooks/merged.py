@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +18,10 @@ DATA = "imagebuilder"
 LIBRARY = f"{DATA}/lib"
 OWN_LIBRARY = Path(__file__).parents[1] / "lib"
 RUN_PARTS = "dib-run-parts"
+OURSELVES = """\
+#!/bin/bash
+PYTHONPATH={home}${{PYTHONPATH:+:$PYTHONPATH}} exec {python} -m imagebuilder "$@"
+"""
 
 
 def copy(tree: HooksTree, to: Path) -> None:
@@ -30,8 +36,15 @@ def copy(tree: HooksTree, to: Path) -> None:
 
 
 def write_library(to: Path) -> None:
-    """Write what hooks find as `$_LIB`, and the program that runs directories of hooks."""
+    """Write what hooks find as `$_LIB`, and the program that runs directories of hooks.
+
+    `$_LIB/imagebuilder` is this program; it works on the host only.
+    """
     shutil.copytree(OWN_LIBRARY, to / LIBRARY)
+    ours = to / LIBRARY / "imagebuilder"
+    home, python = (shlex.quote(str(p)) for p in (Path(__file__).parents[2], sys.executable))
+    ours.write_text(OURSELVES.format(home=home, python=python))
+    ours.chmod(0o755)
     shutil.copy2(OWN_LIBRARY / RUN_PARTS, to / RUN_PARTS)
 
 

@@ -25,6 +25,11 @@ class Place:
         return self.scratch / "hooks"
 
     @property
+    def medium(self) -> Path:
+        """What `media.d` and `initrd.d` make: `tree`, the files of a CD, and `initrd`."""
+        return self.scratch / "medium"
+
+    @property
     def images(self) -> Path:
         """Where disks and the contents of their filesystems wait to become outputs."""
         return self.scratch / "image"

@@ -104,7 +104,7 @@ class Rootfs:
         """A hint that names files like `path`, or nothing."""
         name = path.rpartition("/")[2]
         same = sorted(p for p in self.files if p.rpartition("/")[2] == name)[:3]
-        return f"there is {' and '.join(same)}" if same else "'imagebuilder initrd ls' lists it"
+        return f"there is {' and '.join(same)}" if same else "'ls' lists what is there"
 
 
 def of(initrd: Initrd) -> Rootfs:

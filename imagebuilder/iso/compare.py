@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from imagebuilder.iso.checksums import digest
-from imagebuilder.iso.model import Iso, Node
+from imagebuilder.iso.model import Iso, Node, Partition
 from imagebuilder.iso.tree import Tree
 
 STRONG = "sha256"
+GAP = re.compile(r"Gap\d+")  # xorriso's name for what no partition would cover
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +49,15 @@ def boot_lines(iso: Iso) -> list[str]:
         active = ", active" if part.active else ""
         lines.append(
             f"{part.table} partition {part.number}: type {part.type}{name}, "
-            f"{part.count} blocks at {part.start}{active}"
+            f"{part.count} blocks at {part.start}{active}{_explained(part)}"
         )
     return lines + ["Apple partition map"] * iso.apple
+
+
+def _explained(part: Partition) -> str:
+    """What a partition is that people take for something else."""
+    is_gap = part.table == "GPT" and GAP.fullmatch(part.name)
+    return ": what is between others, or padding; nothing starts from it" if is_gap else ""
 
 
 def _volume(old: Iso, new: Iso) -> Iterator[Difference]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from imagebuilder import schema
 from imagebuilder.element import merge, packages, pkgmap
-from imagebuilder.element.model import PHASES, Element
+from imagebuilder.element.model import ALL_PHASES, Element
 from imagebuilder.errors import ConfigError, nearest
 from imagebuilder.lint.model import Finding, Script, numbered
 from imagebuilder.schema import Document
@@ -22,11 +22,11 @@ SCHEMAS = {
     "svc-map": "element/schemas/svc-map.json",
 }
 NAMES = (
-    *(phase.directory for phase in PHASES),
+    *(phase.directory for phase in ALL_PHASES),
     *("environment.d", "fingerprint.d", "bin", "static", "init-scripts"),
     *("element-deps", "element-provides", "element.yaml", *SCHEMAS),
 )
-OTHER_NAMES = ("ramdisk-install.d",)  # other elements read them
+OTHER_NAMES = ("init.d", "ramdisk-install.d")  # other elements read them
 ALIKE = 0.8  # how alike names are that may be meant for each other
 TYPES = ("git", "tar", "file", "package")
 # What brings the files of an element into effect: a file or directory, and an element for it.

@@ -8,6 +8,7 @@ import selectors
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def boot(
         with process.started(command) as program:
             end = _follow(program, watch, timeout, show)
             _check_started(program, command, watch, end)
+            _keep_picture(machine, parts)
             clean = not machine.lasting or _shut_down(program, parts, end, show)
             seconds = time.monotonic() - begin
     return Outcome(
@@ -143,6 +145,13 @@ def _check_started(program: Program, command: Command, watch: Watch, end: End) -
     if end is End.STOPPED and (status := program.wait()):
         said = watch.console.text.strip()
         raise CommandError(f"exit status {status}\n{said}", where=str(command))
+
+
+def _keep_picture(machine: Machine, parts: Parts) -> None:
+    """Keep what is on the screen; a machine that has stopped has none any more."""
+    if machine.picture and parts.control:
+        with suppress(OSError):
+            qmp.picture(parts.control, machine.picture.absolute())
 
 
 def _shut_down(program: Program, parts: Parts, end: End, show: Show) -> bool:

@@ -17,6 +17,14 @@ class Firmware(Enum):
     SECURE_BOOT = "uefi with secure boot"
 
 
+class Medium(Enum):
+    """What a machine takes the image for that it starts from."""
+
+    DISK = "disk"  # virtio
+    CD = "cd"
+    USB = "usb"
+
+
 class Accelerator(Enum):
     """What executes the machine's code; the values are qemu's `-accel`."""
 
@@ -82,6 +90,7 @@ class Machine:
     The image is not written when `snapshot` is set, or when there is an `overlay` (a qcow2 file
     of our own, which holds what the machine writes and starts the same machine again). A
     `disk_size` gives the machine a larger disk than the image, which then is not written either.
+    `picture` is where its screen is kept as it is in the end.
     """
 
     image: Path
@@ -95,6 +104,8 @@ class Machine:
     disk_size: Size | None = None
     overlay: Path | None = None
     snapshot: bool = True
+    medium: Medium = Medium.DISK
+    picture: Path | None = None
 
     @property
     def lasting(self) -> bool:
@@ -110,6 +121,7 @@ class Drive:
     format: str
     snapshot: bool = False
     readonly: bool = False
+    medium: Medium = Medium.DISK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from imagebuilder.errors import ConfigError
 from imagebuilder.machine import firmware
-from imagebuilder.machine.model import Drive, Firmware, Machine, Parts, Rom
+from imagebuilder.machine.model import Drive, Firmware, Machine, Medium, Parts, Rom
 from imagebuilder.process import Command, Runner
 from imagebuilder.sizes import Size
 
@@ -45,6 +45,10 @@ def prepare(machine: Machine, directory: Path, run: Runner) -> Parts:
 
 def _disk(machine: Machine, directory: Path, run: Runner) -> Drive:
     kind = image_format(machine.image)
+    if machine.medium is Medium.CD:
+        return Drive(file=machine.image, format=kind, readonly=True, medium=Medium.CD)
+    if machine.medium is Medium.USB:
+        return Drive(file=machine.image, format=kind, snapshot=True, medium=Medium.USB)
     if machine.overlay is None and machine.disk_size is None:
         return Drive(file=machine.image, format=kind, snapshot=machine.snapshot)
     overlay = machine.overlay or directory / "disk.qcow2"

@@ -12,6 +12,7 @@ from imagebuilder.machine.model import (
     Drive,
     Firmware,
     Machine,
+    Medium,
     Parts,
     Rom,
 )
@@ -20,6 +21,11 @@ SECURE = (
     "-global", "driver=cfi.pflash01,property=secure,value=on",
     "-global", "ICH9-LPC.disable_s3=1",  # OVMF with SMM hangs on waking from sleep
 )  # fmt: skip
+
+
+CD = ",media=cdrom"
+DEVICES = {Medium.DISK: "virtio-blk-pci", Medium.CD: "ide-cd", Medium.USB: "usb-storage"}
+CONTROLLERS = {Medium.USB: ("-device", "qemu-xhci")}
 
 
 def argv(machine: Machine, parts: Parts) -> tuple[str, ...]:
@@ -95,8 +101,9 @@ def _drive(number: int, drive: Drive) -> tuple[str, ...]:
     flags = "".join(f",{mode}=on" for mode, on in modes.items() if on)
     file = f"format={drive.format}{flags},file={_escaped(drive.file)}"
     return (
-        "-drive", f"if=none,id=disk{number},{file}",
-        "-device", f"virtio-blk-pci,drive=disk{number},bootindex={number}",
+        *CONTROLLERS.get(drive.medium, ()),
+        "-drive", f"if=none,id=disk{number}{CD * (drive.medium is Medium.CD)},{file}",
+        "-device", f"{DEVICES[drive.medium]},drive=disk{number},bootindex={number}",
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagebuilder.disk.fstab import fstab
-from imagebuilder.element.model import PHASES, Element, Phase
+from imagebuilder.element.model import ALL_PHASES, PHASES, Element, Phase
 from imagebuilder.plan import breaks
 from imagebuilder.plan.model import Plan
 from imagebuilder.plan.owned import Owned, owned, sha256
@@ -199,7 +199,7 @@ def _file_inputs(
 ) -> Iterator[tuple[str, str]]:
     """The step's hooks, and the other files that they can see, or only those of its elements."""
     own = tuple(f"{phase.directory}/" for phase in phases)
-    others = (*(f"{phase.directory}/" for phase in PHASES), "fingerprint.d/", "README")
+    others = (*(f"{phase.directory}/" for phase in ALL_PHASES), "fingerprint.d/", "README")
     taking_part = {id(element) for element in files.taking_part(phases)}
     for name, digest in files.digests.items():
         if name.startswith(own):

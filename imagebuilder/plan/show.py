@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
+from imagebuilder import registry
 from imagebuilder.disk.graph import volume_text
 from imagebuilder.disk.model import Device, Filesystem, Partition
 from imagebuilder.element.environment import redact
-from imagebuilder.element.model import PHASES, Phase
+from imagebuilder.element.model import ALL_PHASES, PHASES, Phase
 from imagebuilder.plan.model import Plan
 
+MEDIUM = "medium"  # the SOURCE of formats that are made of the files of a CD
 SHORT = 12  # hexadecimal digits of an id that a person gets to see
 
 
@@ -24,7 +26,7 @@ def text(plan: Plan, outlook: Outlook) -> str:
     lines = [
         f"image      {plan.request.output_name} ({plan.request.arch})",
         f"elements   {' '.join(element.name for element in plan.draft.elements)}",
-        *(line for phase in PHASES for line in _phase_lines(plan, phase, outlook)),
+        *(line for phase in _phases(plan) for line in _phase_lines(plan, phase, outlook)),
         f"boot       {', '.join(plan.boot_loaders) or 'no boot loader'}",
         f"disk       from {plan.draft.disk_source}",
         *(f"  {line}" for line in _disk_lines(plan)),
@@ -57,6 +59,12 @@ def mermaid(plan: Plan) -> str:
     return "\n".join(("flowchart LR", *lines))
 
 
+def _phases(plan: Plan) -> tuple[Phase, ...]:
+    """Those of the plan: a medium has two more."""
+    sources = [registry.output_format(name).SOURCE.value for name in plan.draft.types]
+    return ALL_PHASES if MEDIUM in sources else PHASES
+
+
 def _phase_lines(plan: Plan, phase: Phase, outlook: Outlook) -> Iterator[str]:
     hooks = plan.draft.tree.of(phase.name)
     change = plan.packages.get(phase.name)
@@ -79,6 +87,9 @@ def _phase_lines(plan: Plan, phase: Phase, outlook: Outlook) -> Iterator[str]:
 
 def _disk_lines(plan: Plan) -> Iterator[str]:
     disk = plan.draft.disk
+    if plan.draft.existing:
+        yield "which is changed and keeps its layout"
+        return
     for device in disk.devices:
         size = device.size or plan.request.image_size
         yield f"{device.name}: {size or 'as large as its content needs'}"
@@ -120,13 +131,14 @@ def _document(plan: Plan, outlook: Outlook) -> dict[str, Any]:
                 ],
                 **_packages(plan, phase),
             }
-            for phase in PHASES
+            for phase in _phases(plan)
         ],
         "early_packages": list(plan.early),
         "extra_packages": list(plan.request.packages),
         "boot_loaders": list(plan.boot_loaders),
         "disk": {
             "source": plan.draft.disk_source,
+            "existing": plan.draft.existing is not None,
             "attached": plan.draft.attached,
             "devices": [_device(device) for device in disk.devices],
             "partitions": [
@@ -174,7 +186,7 @@ def _edges(plan: Plan) -> Iterator[tuple[str, str, str]]:
     for element in plan.draft.elements:
         for name in element.depends:
             yield element.name, name, "needs"
-    phases = [phase for phase in PHASES if plan.draft.tree.of(phase.name)]
+    phases = [phase for phase in _phases(plan) if plan.draft.tree.of(phase.name)]
     steps = [phase.directory for phase in phases] + ["disk"]
     for before, after in pairwise(steps):
         yield before, after, "then"

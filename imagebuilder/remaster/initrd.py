@@ -7,7 +7,7 @@ to come out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from imagebuilder.initrd.model import Entry, Initrd
 from imagebuilder.initrd.rootfs import Rootfs
 from imagebuilder.initrd.source import Wish
 from imagebuilder.process import Runner
-from imagebuilder.remaster import depmod, output
+from imagebuilder.remaster import depmod, directory, output
 from imagebuilder.remaster.output import Target
 
 
@@ -37,11 +37,13 @@ class Substitution:
 class Changes:
     """What is to be different in an initrd. In this order:
 
-    `delete` paths, `add` files, `programs` with their libraries and kernel `modules`, `replace`
-    texts, apply `patches`; then compress as `kind`, unless that is empty. New files are dated
-    `epoch`. Modules must be for the release of `kernel`, if it is given.
+    become what the directory `tree` is, into which it was extracted; `delete` paths, `add` files,
+    `programs` with their libraries and kernel `modules`, `replace` texts, apply `patches`; then
+    compress as `kind`, unless that is empty. New files are dated `epoch`. Modules must be for the
+    release of `kernel`, if it is given.
     """
 
+    tree: Path | None = None
     delete: tuple[str, ...] = ()
     add: tuple[Wish, ...] = ()
     programs: tuple[Wish, ...] = ()
@@ -52,6 +54,7 @@ class Changes:
     epoch: int = 0
     libraries_from: Path = Path("/")
     kernel: Path | None = None
+    unchanged: bool = False  # no change is no error
 
     @property
     def additions(self) -> bool:
@@ -88,9 +91,17 @@ def appended(data: bytes, where: str, changes: Changes, run: Runner = process.ru
 
 
 def edited(data: bytes, where: str, changes: Changes, run: Runner = process.run) -> bytes:
-    """The initrd with the changes; raise ConfigError if there are none."""
+    """The initrd with the changes; raise ConfigError if there are none.
+
+    If a directory has nothing but more files, or other ones, they are appended: that leaves all
+    there is as it is, and compressing it again takes long.
+    """
     before = load.load(data, where)
+    if (more := _only_more(before, changes)) and not any(s.objection for s in before.segments):
+        return appended(data, where, more, run)
     after = changed(edit.mended(before), changes, run)
+    if after == before and changes.unchanged:
+        return data
     if after == before:
         raise ConfigError("nothing to do: no change was asked for", where=where)
     new = load.write(after)
@@ -100,6 +111,8 @@ def edited(data: bytes, where: str, changes: Changes, run: Runner = process.run)
 
 def changed(initrd: Initrd, changes: Changes, run: Runner) -> Initrd:
     """The initrd after all changes, not yet written."""
+    if changes.tree:
+        initrd = _as_tree(initrd, changes.tree, changes.epoch)
     for path in changes.delete:
         initrd = edit.delete(initrd, path)
     if changes.additions:
@@ -112,6 +125,28 @@ def changed(initrd: Initrd, changes: Changes, run: Runner) -> Initrd:
     for patch in changes.patches:
         initrd = _patched(initrd, patch, changes.epoch)
     return edit.converted(initrd, changes.kind) if changes.kind else initrd
+
+
+def _only_more(initrd: Initrd, changes: Changes) -> Changes | None:
+    """The changes as files to add, if they can be made so."""
+    if changes.tree is None or replace(changes, tree=None, unchanged=False) != Changes(
+        epoch=changes.epoch
+    ):
+        return None
+    root = rootfs.of(initrd)
+    gone, wishes = directory.of_initrd(root, changes.tree)
+    if gone or not wishes or any(root.is_directory(wish.path) for wish in wishes):
+        return None
+    return Changes(add=wishes, epoch=changes.epoch)
+
+
+def _as_tree(initrd: Initrd, tree: Path, epoch: int) -> Initrd:
+    gone, wishes = directory.of_initrd(rootfs.of(initrd), tree)
+    for path in gone:
+        initrd = edit.delete(initrd, path)
+    root = rootfs.of(initrd)
+    entries = [entry for wish in wishes for entry in source.load(wish, root, epoch)]
+    return edit.add(initrd, entries) if entries else initrd
 
 
 def additions(root: Rootfs, changes: Changes, where: str, run: Runner) -> list[Entry]:

@@ -14,9 +14,11 @@ from imagebuilder.iso.menu import Loader, MenuChange
 from imagebuilder.iso.model import Iso
 from imagebuilder.iso.tree import Tree, clean
 from imagebuilder.process import Runner
-from imagebuilder.remaster import initrd, iso_lists
-from imagebuilder.remaster.initrd import Changes
+from imagebuilder.remaster import directory, initrd, inner, iso_lists, iso_texts
+from imagebuilder.remaster.initrd import Changes, Substitution
 from imagebuilder.remaster.iso_lists import News
+from imagebuilder.remaster.problems import Problems
+from imagebuilder.remaster.squashfs import Edit, TreeChanges
 
 EDITORS = {Loader.GRUB: grubcfg.changed, Loader.ISOLINUX: isolinuxcfg.changed}
 LABEL = r"((?:label[=\s]+|-l\s+)[\"']?){old}(?![\w.-])"
@@ -24,13 +26,25 @@ LABEL = r"((?:label[=\s]+|-l\s+)[\"']?){old}(?![\w.-])"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IsoChanges:
-    """What is to be different in an image; `initrd` in every initrd that its menus name."""
+    """What is to be different in an image.
+
+    `initrd` adds a segment to every initrd in `initrds` (default: those that its menus name),
+    `initrd_edit` changes the segments that are there. Files become what the directory `tree` is,
+    `replace` and `patches` change their texts, `squashfs` what is in a squashfs image.
+    """
 
     menus: MenuChange = field(default_factory=MenuChange)
     volume_id: str = ""
+    tree: Path | None = None  # what the image's files have become, all of them
     add: tuple[Wish, ...] = ()
     remove: tuple[str, ...] = ()
+    replace: tuple[Substitution, ...] = ()
+    patches: tuple[Path, ...] = ()
+    initrds: tuple[str, ...] = ()
     initrd: Changes | None = None
+    initrd_edit: Changes | None = None
+    squashfs: Mapping[str, TreeChanges] = field(default_factory=dict)
+    sha256: str = ""  # of the original
     epoch: int = 0
     unbootable: bool = False  # an image that nothing can start will do
 
@@ -44,6 +58,7 @@ class Plan:
     directories: tuple[str, ...]
     removals: tuple[str, ...]
     esp: Mapping[str, bytes]
+    squashfs: Mapping[str, Edit] = field(default_factory=dict)  # still to be packed
 
     @property
     def news(self) -> News:
@@ -56,29 +71,89 @@ class Plan:
         return {*self.contents, *self.files}
 
 
-def make(files: Tree, partition: Path | None, changes: IsoChanges, run: Runner) -> Plan:
-    """The plan; raise ConfigError if there is nothing to do, or it cannot be done."""
-    texts = dict(_texts(files))
-    inner = dict(_esp_texts(partition, run)) if partition else {}
-    if changes.menus:
-        _check_entries([*texts.items(), *inner.items()], changes.menus, str(files.iso.path))
-    contents = dict(_edited(texts, files.iso, changes))
-    inside = dict(_edited(inner, files.iso, changes))
-    contents |= dict(_initrds(files, changes, run))
-    added = {path: source for wish in changes.add for path, source in _wished(wish, files)}
-    removals = tuple(_removed(files, changes))
-    if not (contents or inside or added or removals or renames(files.iso, changes)):
-        hint = "no menu has what was to be changed" if changes.menus else ""
-        raise ConfigError("nothing to do", where=str(files.iso.path), hint=hint)
-    _check_boot_files(files, {*contents, *added, *removals})
+def make(
+    files: Tree, partition: Path | None, changes: IsoChanges, run: Runner, problems: Problems
+) -> Plan:
+    """The plan; raise ConfigError if there is nothing to do, note all that cannot be done."""
+    texts, inner_texts = dict(_texts(files)), {}
+    with problems.noted():
+        inner_texts = dict(_esp_texts(partition, run)) if partition else {}
+    contents = iso_texts.changed(files, changes.replace, changes.patches, problems)
+    texts |= {path: text for path, text in contents.items() if path in texts}
+    with problems.noted():
+        if changes.menus:
+            every = [*texts.items(), *inner_texts.items()]
+            _check_entries(every, changes.menus, str(files.iso.path))
+    contents |= dict(_edited(texts, files.iso, changes))
+    contents |= _initrds(files, changes, run, problems)
+    inside = dict(_edited(inner_texts, files.iso, changes))
+    added, removals = _added(files, changes, problems)
+    edits = _squashfs(files, changes, problems)
     plan = Plan(
         contents={path: text for path, text in contents.items() if path not in added},
         files=added,
-        directories=tuple(_missing_directories(files, added)),
+        directories=(),
         removals=removals,
         esp=inside,
+        squashfs=edits,
     )
+    if not problems.found and not (plan.touched or inside or removals or edits):
+        _check_renames(files.iso, changes)
+    missing: tuple[str, ...] = ()
+    with problems.noted():
+        _check_boot_files(files, {*plan.touched, *removals, *edits})
+        missing = tuple(_missing_directories(files, added))
+    return replace(plan, directories=missing)
+
+
+def completed(files: Tree, plan: Plan, packed: Mapping[str, Path] | None = None) -> Plan:
+    """The plan with what follows from it: what lies beside squashfs images, lists of checksums.
+
+    `packed` are squashfs images that are made by now. Raise ConfigError for a signature that
+    would be none.
+    """
+    plan = replace(plan, files={**plan.files, **(packed or {})})
+    beside = {
+        path: text
+        for path, text in inner.beside(files, plan.files, plan.removals)
+        if path not in plan.touched
+    }
+    plan = replace(plan, contents={**plan.contents, **beside})
     return replace(plan, contents={**plan.contents, **iso_lists.updated(files, plan.news, files)})
+
+
+def _added(
+    files: Tree, changes: IsoChanges, problems: Problems
+) -> tuple[dict[str, Path], tuple[str, ...]]:
+    added: dict[str, Path] = {}
+    removals: list[str] = []
+    if changes.tree:
+        with problems.noted():
+            found = directory.of_medium(files, changes.tree)
+            added, removals = dict(found.files), [*found.gone]
+    for wish in changes.add:
+        with problems.noted():
+            added |= dict(_wished(wish, files))
+    for path in changes.remove:
+        with problems.noted():
+            removals.append(_removed(files, path))
+    return added, tuple(dict.fromkeys(removals))
+
+
+def _squashfs(files: Tree, changes: IsoChanges, problems: Problems) -> dict[str, Edit]:
+    edits = {}
+    for path, wanted in changes.squashfs.items():
+        with problems.noted():
+            name = files.file(path).path
+            edits[name] = inner.planned(files, name, wanted)
+            inner.check_signature(files, name, changes.remove)
+    return edits
+
+
+def _check_renames(iso: Iso, changes: IsoChanges) -> None:
+    if not renames(iso, changes):
+        hint = "no menu has what was to be changed" if changes.menus else ""
+        raise ConfigError("nothing to do", where=str(iso.path), hint=hint)
 
 
 def _texts(files: Tree) -> Iterator[tuple[str, bytes]]:
@@ -142,16 +217,29 @@ def renames(iso: Iso, changes: IsoChanges) -> bool:
     return bool(changes.volume_id) and changes.volume_id != iso.volume.id
 
 
-def _initrds(files: Tree, changes: IsoChanges, run: Runner) -> Iterator[tuple[str, bytes]]:
-    if changes.initrd is None:
-        return
-    named = dict.fromkeys(path for entry in roles.entries(files) for path in entry.initrds)
-    found = [path for path in named if path in files.nodes and files.nodes[path].is_file]
-    if not found:
-        raise ConfigError("no menu names an initrd that is there", where=str(files.iso.path))
-    for path in found:
-        where = f"{files.iso.path}: {path}"
-        yield path, initrd.appended(files.read(path), where, changes.initrd, run)
+def _initrds(files: Tree, changes: IsoChanges, run: Runner, problems: Problems) -> dict[str, bytes]:
+    made: dict[str, bytes] = {}
+    if changes.initrd is None and changes.initrd_edit is None:
+        return made
+    named = changes.initrds or tuple(p for entry in roles.entries(files) for p in entry.initrds)
+    with problems.noted():
+        found = [path for path in dict.fromkeys(named) if changes.initrds or path in files]
+        if not found:
+            what = "no menu names an initrd that is there"
+            raise ConfigError(what, where=str(files.iso.path))
+        for path in found:
+            with problems.noted():
+                node = files.file(path)
+                made[node.path] = _initrd(files, node.path, changes, run)
+    return made
+
+
+def _initrd(files: Tree, path: str, changes: IsoChanges, run: Runner) -> bytes:
+    where = f"{files.iso.path}: {path}"
+    data = files.read(path)
+    if changes.initrd_edit:
+        data = initrd.edited(data, where, changes.initrd_edit, run)
+    return initrd.appended(data, where, changes.initrd, run) if changes.initrd else data
 
 
 def _wished(wish: Wish, files: Tree) -> Iterator[tuple[str, Path]]:
@@ -167,12 +255,11 @@ def _wished(wish: Wish, files: Tree) -> Iterator[tuple[str, Path]]:
     yield (clean(f"{path}/{wish.source.name}") if inside else path), wish.source
 
 
-def _removed(files: Tree, changes: IsoChanges) -> Iterator[str]:
-    for path in changes.remove:
-        files.below(path)
-        if not clean(path):
-            raise ConfigError("the root cannot be removed", where=str(files.iso.path))
-        yield clean(path)
+def _removed(files: Tree, path: str) -> str:
+    files.below(path)
+    if not clean(path):
+        raise ConfigError("the root cannot be removed", where=str(files.iso.path))
+    return clean(path)
 
 
 def _check_boot_files(files: Tree, touched: set[str]) -> None:

@@ -25,13 +25,27 @@ def check(source: Path, target: Target) -> None:
         raise ConfigError("no such file", where=str(source))
     if source.is_dir():
         raise ConfigError("is a directory", where=str(source))
-    if target.path.exists():
-        if target.path.samefile(source):
-            raise ConfigError("is the source, which is never changed", where=str(target.path))
-        if not target.force:
-            hint = "--force replaces it"
-            raise ConfigError("exists already", where=str(target.path), hint=hint)
+    if target.path.exists() and target.path.samefile(source):
+        raise ConfigError("is the source, which is never changed", where=str(target.path))
+    free(target)
+
+
+def free(target: Target) -> None:
+    """Raise ConfigError if the target is not to be written."""
+    if target.path.exists() and not target.force:
+        raise ConfigError("exists already", where=str(target.path), hint="--force replaces it")
     place.check(_output(target))
+
+
+def empty(directory: Path) -> Path:
+    """The directory, made if it is not there; raise ConfigError if anything is in it."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ConfigError("is not an empty directory", where=str(directory))
+    try:
+        directory.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot be made: {error.strerror}", where=str(directory)) from error
+    return directory
 
 
 def read(source: Path) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 import stat
 import tarfile
 import tempfile
@@ -13,8 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from imagebuilder import patching
+from imagebuilder import patching, process
 from imagebuilder.errors import BuildError, ConfigError
+from imagebuilder.formats import tar
 from imagebuilder.initrd import source
 from imagebuilder.initrd.additions import placed
 from imagebuilder.initrd.model import Entry
@@ -24,13 +27,9 @@ from imagebuilder.remaster import output
 from imagebuilder.remaster.initrd import Substitution
 from imagebuilder.remaster.output import Target
 from imagebuilder.squashfs import stream, superblock
+from imagebuilder.squashfs.image import Image, opened
 from imagebuilder.squashfs.superblock import Superblock
 
-TYPES = {
-    tarfile.REGTYPE: stat.S_IFREG, tarfile.AREGTYPE: stat.S_IFREG, tarfile.LNKTYPE: stat.S_IFREG,
-    tarfile.SYMTYPE: stat.S_IFLNK, tarfile.DIRTYPE: stat.S_IFDIR, tarfile.CHRTYPE: stat.S_IFCHR,
-    tarfile.BLKTYPE: stat.S_IFBLK, tarfile.FIFOTYPE: stat.S_IFIFO,
-}  # fmt: skip
 MEMBERS = {
     stat.S_IFREG: tarfile.REGTYPE, stat.S_IFLNK: tarfile.SYMTYPE, stat.S_IFDIR: tarfile.DIRTYPE,
     stat.S_IFCHR: tarfile.CHRTYPE, stat.S_IFBLK: tarfile.BLKTYPE, stat.S_IFIFO: tarfile.FIFOTYPE,
@@ -38,7 +37,9 @@ MEMBERS = {
 USUAL = Superblock(
     compressor="zstd", options=(), block=2**17, exportable=True, xattrs=True, inodes=0, used=0
 )
+ACL = {"system.posix_acl_access", "system.posix_acl_default"}
 WHITEOUT = stat.S_IFCHR  # a device 0:0: what overlayfs takes for "deleted"
+KERNELS_OWN = ("proc", "sys")  # of these a root filesystem has the directories only
 Change = Callable[[bytes], bytes]
 
 
@@ -71,12 +72,23 @@ class Edit:
 
 def listing(image: Path) -> Rootfs:
     """All files of an image; raise ConfigError if it is none, or cut off."""
-    superblock.load(image)
-    root = Rootfs()
-    with stream.members(image) as archive:
-        for path, member in stream.names(archive):
-            if path:
-                _list(root, path, member)
+    return listed(opened(image))
+
+
+def listed(image: Image) -> Rootfs:
+    """All files of an image that lies anywhere, in the order in which its stream has them."""
+    root, ids = Rootfs(), image.owners()
+    known: dict[int, File] = {}
+    for path, inode in image.files():
+        if inode.number not in known:
+            file = File(
+                inode.mode, ids[inode.owner], ids[inode.group], inode.mtime, inode.rdev,
+                inode.target,
+            )  # fmt: skip
+            file.size = inode.size if stat.S_ISREG(inode.mode) else 0
+            known[inode.number] = file
+        root.files[path] = known[inode.number]
+        root.files[path].names.add(path)
     return root
 
 
@@ -86,11 +98,8 @@ def read(image: Path, path: str) -> Iterator[bytes]:
     real, file = root.find(path, str(image))
     if not stat.S_ISREG(file.mode):
         raise ConfigError(f"{real} is no regular file", where=str(image))
-    with stream.members(image) as archive:
-        for name, member in stream.names(archive):
-            content = archive.extractfile(member) if name in file.names and member.isreg() else None
-            while content and (piece := content.read(2**20)):
-                yield piece
+    source = opened(image)
+    yield from source.pieces(next(inode for name, inode in source.files() if name == real))
 
 
 def rewrite(image: Path, target: Target, changes: TreeChanges) -> None:
@@ -101,8 +110,35 @@ def rewrite(image: Path, target: Target, changes: TreeChanges) -> None:
     output.check(image, target)
     like = superblock.load(image)
     root = listing(image)
-    edit = plan(root, changes, str(image))
-    output.made(target, lambda path: _rewritten(image, path, edit, like), 2 * like.used + 2**20)
+    edit = tried(opened(image), plan(root, changes, str(image)))
+    output.made(target, lambda path: write(image, path, edit), 2 * like.used + 2**20)
+
+
+def unpack(image: Path, directory: Path) -> None:
+    """Write the whole image to a directory, with owners and devices: that takes root."""
+    superblock.load(image)
+    with (
+        process.reading(stream.unpack(image)) as archive,
+        process.writing(stream.extract(directory)) as sink,
+    ):
+        shutil.copyfileobj(archive, sink, 2**20)
+
+
+def with_acls(tree: Path) -> list[str]:
+    """The files that have ACLs, which squashfs cannot hold."""
+    return [
+        str(path.relative_to(tree))
+        for path in sorted(tree.rglob("*"))
+        if not path.is_symlink() and ACL & {*os.listxattr(path)}
+    ]
+
+
+def pack(tree: Path, target: Path, like: Superblock, epoch: int) -> None:
+    """Write a directory's files to a new image, made as another was; nothing is younger."""
+    with process.writing(stream.pack(target, like)) as sink:
+        archive = partial(tar.archive, tree, epoch=epoch, empty=KERNELS_OWN)
+        for piece in tar.archived(archive):
+            sink.write(piece)
 
 
 def layer(target: Target, changes: TreeChanges, base: Path | None = None) -> None:
@@ -130,6 +166,16 @@ def layer(target: Target, changes: TreeChanges, base: Path | None = None) -> Non
     output.made(target, lambda path: _layered(path, entries, like), 2**30)
 
 
+def tried(image: Image, edit: Edit) -> Edit:
+    """The same, once every change of a text fits; raise ConfigError for one that does not."""
+    for path, inode in image.files():
+        if path in edit.contents:
+            content = b"".join(image.pieces(inode))
+            for change in edit.contents[path]:
+                content = change(content)
+    return edit
+
+
 def plan(root: Rootfs, changes: TreeChanges, where: str) -> Edit:
     """Work out the changes; raise ConfigError if there are none, or a path is not there."""
     gone: set[str] = set()
@@ -153,20 +199,6 @@ def plan(root: Rootfs, changes: TreeChanges, where: str) -> Edit:
     return Edit(
         gone=frozenset(gone), new=tuple(new), contents=contents, heirs=dict(_heirs(root, gone))
     )
-
-
-def _list(root: Rootfs, path: str, member: tarfile.TarInfo) -> None:
-    target = stream.clean(member.linkname)
-    if member.islnk() and target in root.files:
-        root.files[path] = root.files[target]
-    else:
-        root.files[path] = File(
-            TYPES[member.type] | member.mode, member.uid, member.gid, int(member.mtime),
-            (member.devmajor, member.devminor),
-            member.linkname.encode(errors="surrogateescape"),
-        )  # fmt: skip
-        root.files[path].size = member.size
-    root.files[path].names.add(path)
 
 
 def _without(root: Rootfs, gone: Iterable[str]) -> Rootfs:
@@ -201,7 +233,9 @@ def _text_changes(changes: TreeChanges, where: str) -> Iterator[tuple[str, Chang
             yield patch.old, partial(patching.apply, patch=patch, where=place)
 
 
-def _rewritten(image: Path, path: Path, edit: Edit, like: Superblock) -> None:
+def write(image: Path, path: Path, edit: Edit) -> None:
+    """Write the image with the changes to a new file, in one stream; raise as `rewrite` does."""
+    like = superblock.load(image)
     saved: dict[str, tuple[tarfile.TarInfo, IO[bytes]]] = {}
     inherited = {heir: first for first, heir in edit.heirs.items()}
     with (

@@ -26,6 +26,12 @@ SECTIONS = (
 
 def as_html(report: Report) -> str:
     """The whole page."""
+    title = f"{report.name}: report of the build"
+    return whole(title, _header(report), tag("main", *_sections(report)))
+
+
+def whole(title: str, header: Markup, main: Markup) -> str:
+    """A page with the style and the script that all of ours have."""
     style, script = _file("page.css"), _file("page.js")
     head = tag(
         "head",
@@ -33,10 +39,10 @@ def as_html(report: Report) -> str:
         tag("meta", http_equiv="Content-Security-Policy", content=_policy(script)),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{report.name}: report of the build"),
+        tag("title", title),
         tag("style", style),
     )
-    body = tag("body", _header(report), tag("main", *_sections(report)), tag("script", script))
+    body = tag("body", header, main, tag("script", script))
     return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
 
 

@@ -14,10 +14,24 @@ from imagebuilder.errors import ConfigError
 from imagebuilder.process import Command
 from imagebuilder.squashfs.superblock import Superblock
 
+BUFFER = 2**18
+
 
 def unpack(image: Path) -> Command:
     """The command that writes an image as a tar archive, its root included."""
     return Command(("sqfs2tar", "-r", ".", os.fspath(image)))
+
+
+def extract(directory: Path) -> Command:
+    """The command that writes the files of such an archive to a directory, owners included."""
+    return Command((
+        "tar", "--extract",
+        "--file", "-",
+        "--numeric-owner",
+        "--same-permissions",
+        "--xattrs", "--xattrs-include", "*",
+        "--directory", os.fspath(directory),
+    ))  # fmt: skip
 
 
 def pack(image: Path, like: Superblock) -> Command:
@@ -38,7 +52,7 @@ def members(image: Path) -> Generator[tarfile.TarFile, None, None]:
     """The image as an archive to be read from the beginning to the end."""
     with process.reading(unpack(image)) as file:
         try:
-            with tarfile.open(fileobj=file, mode="r|") as archive:
+            with tarfile.open(fileobj=file, mode="r|", bufsize=BUFFER) as archive:
                 yield archive
         except tarfile.TarError as error:
             raise ConfigError(f"cannot be read: {error}", where=str(image)) from error
@@ -52,8 +66,12 @@ def writer(image: Path, like: Superblock) -> Generator[tarfile.TarFile, None, No
     with process.writing(pack(image, like)) as file:
         valve = _Valve(file)
         with tarfile.open(
-            fileobj=cast("IO[bytes]", valve), mode="w|", format=tarfile.PAX_FORMAT
+            fileobj=cast("IO[bytes]", valve),
+            mode="w|",
+            bufsize=BUFFER,
+            format=tarfile.PAX_FORMAT,
         ) as archive:
+            vars(archive)["copybufsize"] = BUFFER  # 16 KiB else; typeshed does not know it
             try:
                 yield archive
             except BaseException:

@@ -45,6 +45,11 @@ def load(path: Path) -> Superblock:
     except OSError as error:
         what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or ""
         raise ConfigError(what, where=where) from error
+    return parse(head, size, where)
+
+
+def parse(head: bytes, size: int, where: str) -> Superblock:
+    """Read the first bytes of an image that has `size`; raise ConfigError as `load` does."""
     if not head.startswith(MAGIC):
         raise ConfigError(f"not a squashfs image (looks like {magic.describe(head)})", where=where)
     if len(head) < LENGTH:

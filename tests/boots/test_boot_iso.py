@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imagebuilder.cli import verbs
 from imagebuilder.initrd import newc
 from imagebuilder.initrd.model import Archive, Entry
 from imagebuilder.initrd.source import Wish
+from imagebuilder.iso import roles, tree
 from imagebuilder.iso.arguments import ArgumentChange
 from imagebuilder.iso.menu import MenuChange
+from imagebuilder.iso.probe import probe
+from imagebuilder.remaster import inner, squashfs
 from imagebuilder.remaster import iso as story
-from imagebuilder.remaster.initrd import Changes
+from imagebuilder.remaster.initrd import Changes, Substitution
 from imagebuilder.remaster.iso_plan import IsoChanges
 from imagebuilder.remaster.output import Target
+from imagebuilder.remaster.squashfs import TreeChanges
 
 if TYPE_CHECKING:
     from conftest import Packages
@@ -27,7 +32,7 @@ pytestmark = [
     pytest.mark.boots,
     *(
         pytest.mark.skipif(not shutil.which(tool), reason=f"needs {tool}")
-        for tool in ("qemu-system-x86_64", "grub-mkrescue", "xorriso", "mcopy")
+        for tool in ("qemu-system-x86_64", "grub-mkrescue", "xorriso", "mcopy", "tar2sqfs")
     ),
     pytest.mark.skipif(not Path("/usr/lib/grub/i386-pc").exists(), reason="needs grub-pc-bin"),
     pytest.mark.skipif(not Path("/usr/lib/grub/x86_64-efi").exists(), reason="needs GRUB for UEFI"),
@@ -42,15 +47,23 @@ menuentry "Install" {
     linux /install/vmlinuz console=ttyS0 panic=-1 wrong=1 ---
     initrd /install/initrd
 }
+menuentry "Rescue" {
+    linux /install/vmlinuz rescue
+    initrd /install/initrd
+}
 """
 SCRIPT = """\
 #!/bin/sh
+echo "Loading the installer"
 mount -t proc proc /proc
 echo "STARTED WITH $(cat /proc/cmdline)"
 cat /added
 echo o > /proc/sysrq-trigger
 sleep 60
 """
+
+
+ROOTS = {"pve-installer": "Old page\n", "pve-base": "Old system\n"}
 
 
 @pytest.fixture(scope="module")
@@ -61,32 +74,47 @@ def image(packages: Packages, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (top / "install").mkdir(parents=True)
     (top / "boot/grub").mkdir(parents=True)
     shutil.copy(packages.tree(INSTALLER) / IMAGES / "linux", top / "install/vmlinuz")
-    tree = packages.tree("busybox-static")
-    busybox = next(path for path in tree.rglob("bin/busybox") if path.is_file()).read_bytes()
+    unpacked = packages.tree("busybox-static")
+    busybox = next(path for path in unpacked.rglob("bin/busybox") if path.is_file()).read_bytes()
     entries = [Entry(name=name, mode=0o40755) for name in ("bin", "proc")]
     entries += [Entry(name="bin/sh", mode=0o100755, content=busybox)]
+    entries += [Entry(name="init", mode=0o100755, content=SCRIPT.encode())]
     entries += [
         Entry(name=f"bin/{name}", mode=0o120777, content=b"sh")
         for name in ("cat", "mount", "sleep")
     ]
     (top / "install/initrd").write_bytes(newc.write(Archive(entries=tuple(entries))))
     (top / "boot/grub/grub.cfg").write_text(MENU)
+    for name, text in ROOTS.items():
+        (place / name / "usr").mkdir(parents=True)
+        (place / name / "usr/page.html").write_text(text)
+        squashfs.pack(place / name, top / f"{name}.squashfs", squashfs.USUAL, 0)
     made = place / "original.iso"
     subprocess.run(["grub-mkrescue", "-o", made, top], check=True, capture_output=True)
-    (place / "init").write_text(SCRIPT)
-    (place / "init").chmod(0o755)
+    target = place / "copy.iso"
+    story.remaster(made, Target(path=target), wanted(place))
+    return target
+
+
+def wanted(place: Path) -> IsoChanges:
+    """Messages of init, no menu, one more package, other pages, another system."""
     (place / "added").write_text("ADDED TO THE INITRD\n")
-    wishes = tuple(Wish(source=place / name, path=name) for name in ("init", "added"))
-    changes = IsoChanges(
+    (place / "extra_1_all.deb").write_text("!<arch>\n")
+    message = Substitution(path="init", old="the installer", new="ACME")
+    page = Substitution(path="usr/page.html", old="Old", new="New")
+    added = Wish(source=place / "added", path="added")
+    return IsoChanges(
         menus=MenuChange(
-            timeout=0, arguments=ArgumentChange(add=("automatic=1",), remove=("wrong",))
+            timeout=0,
+            arguments=ArgumentChange(add=("automatic=1",), remove=("wrong",)),
+            drop=("Rescue",),
         ),
-        initrd=Changes(add=wishes),
+        initrd_edit=Changes(replace=(message,)),
+        initrd=Changes(add=(added,)),
+        add=(Wish(source=place / "extra_1_all.deb", path="proxmox/packages/"),),
+        squashfs={f"{name}.squashfs": TreeChanges(replace=(page,)) for name in ROOTS},
         volume_id="REMASTERED",
     )
-    target = place / "copy.iso"
-    story.remaster(made, Target(path=target), changes)
-    return target
 
 
 @pytest.fixture
@@ -116,7 +144,31 @@ def said(image: Path, medium: str, board: str, *words: str) -> str:
     ).stdout  # fmt: skip
 
 
+def test_the_copy_has_the_five_changes_of_the_guide(image: Path) -> None:
+    files = tree.load(probe(image))
+    assert [entry.title for entry in roles.entries(files)] == ["Install"]
+    assert "proxmox/packages/extra_1_all.deb" in files
+    assert files.iso.volume.id == "REMASTERED"
+    for name, text in ROOTS.items():
+        inside = inner.image(files, f"{name}.squashfs")
+        content = b"".join(inside.pieces(dict(inside.files())["usr/page.html"])).decode()
+        assert content == text.replace("Old", "New")
+
+
+def test_the_verb_sees_the_kernel_and_keeps_console_and_screen(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["iso", "test", str(image), "--mode", "bios-cd", "--keep", str(tmp_path / "kept")]
+    assert verbs.main([*words, "--timeout", "300", "--expect", "Loading ACME"]) == 0
+    assert "bios-cd" in capsys.readouterr().out
+    assert "Loading ACME" in (tmp_path / "kept/bios-cd.txt").read_text()
+    assert (tmp_path / "kept/bios-cd.png").read_bytes().startswith(b"\x89PNG")
+    assert verbs.main([*words, "--timeout", "2", "--expect", "never said"]) == 1
+    assert "'never said' did not come within" in capsys.readouterr().out
+
+
 def check(output: str) -> None:
+    assert "Loading ACME" in output
     line = next(line for line in output.splitlines() if "STARTED WITH" in line)
     assert "automatic=1" in line
     assert "wrong" not in line

@@ -15,6 +15,7 @@ from imagebuilder.machine.model import (
     Drive,
     Firmware,
     Machine,
+    Medium,
     Parts,
     Rom,
     architecture,
@@ -53,6 +54,21 @@ def test_a_seed_is_one_more_disk_that_cannot_be_written() -> None:
     argv = qemu.argv(MACHINE, Parts(drives=(DISK, seed)))
     assert after("-drive", argv)[1] == "if=none,id=disk1,format=raw,readonly=on,file=/seed.img"
     assert "virtio-blk-pci,drive=disk1,bootindex=1" in argv
+
+
+@pytest.mark.parametrize(
+    ("medium", "drive", "device"),
+    [
+        (Medium.CD, "if=none,id=disk0,media=cdrom,format=raw,readonly=on,file=/x.iso", "ide-cd"),
+        (Medium.USB, "if=none,id=disk0,format=raw,readonly=on,file=/x.iso", "usb-storage"),
+    ],
+)
+def test_an_image_may_be_a_cd_or_a_usb_disk(medium: Medium, drive: str, device: str) -> None:
+    image = Drive(file=Path("/x.iso"), format="raw", readonly=True, medium=medium)
+    argv = qemu.argv(MACHINE, Parts(drives=(image,)))
+    assert after("-drive", argv) == [drive]
+    assert f"{device},drive=disk0,bootindex=0" in argv
+    assert ("qemu-xhci" in argv) == (medium is Medium.USB)
 
 
 def test_commas_in_names_are_doubled() -> None:

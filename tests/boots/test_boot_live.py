@@ -1,0 +1,98 @@
+"""A live CD comes up, and so does a copy that elements have changed from the inside."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagebuilder.iso import tree
+from imagebuilder.iso.probe import probe
+from imagebuilder.process import find
+from imagebuilder.remaster import inner
+from imagebuilder.remaster.iso_diff import parts, shown
+from imagebuilder.squashfs.image import Image
+
+if TYPE_CHECKING:
+    from conftest import Workshop
+
+pytestmark = [
+    pytest.mark.boots,
+    pytest.mark.skipif(os.geteuid() != 0, reason="builds as root here"),
+    *(
+        pytest.mark.skipif(find(tool) is None, reason=f"needs {tool}")
+        for tool in ("qemu-system-x86_64", "mmdebstrap", "xorriso", "mcopy", "sqfs2tar", "tar2sqfs")
+    ),
+]
+ROOT = "live/filesystem.squashfs"
+BRANDING = {
+    "element-deps": "installer-iso\n",
+    "package-installs.yaml": "bc:\n",
+    "static/etc/issue": "PENGUIN SYSTEM\n",
+    "media.d/50-branding": 'sed -i "s/Live system/Penguin/" "$TARGET_MEDIA/boot/grub/grub.cfg"\n',
+    "initrd.d/50-branding": 'echo "echo PENGUIN INITRD" >>"$TARGET_INITRD/scripts/functions"\n',
+}
+
+
+@pytest.fixture(scope="module")
+def live(images: Workshop) -> Path:
+    done = images.create(
+        "-t", "iso", "-o", "live", "live-iso", "debian-minimal",
+        DIB_RELEASE="bookworm", DIB_LIVE_COMPRESSION="zstd:level=1", DIB_ISO_TIMEOUT="1",
+        DIB_ISO_KERNEL_ARGS="console=ttyS0",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+    return images.directory / "live.iso"
+
+
+@pytest.fixture(scope="module")
+def custom(images: Workshop, live: Path) -> Path:
+    images.element("branding", BRANDING)
+    static = images.directory / "elements/branding/static/etc/issue"
+    assert static.read_text() == "PENGUIN SYSTEM\n"
+    done = images.create(
+        "-n", "-t", "iso", "-o", "custom", "branding",
+        DIB_BASE_ISO=f"file:{live}", DIB_ISO_VOLUME_ID="PENGUIN",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+    return images.directory / "custom.iso"
+
+
+def starts(images: Workshop, image: Path, mode: str, *expected: str) -> None:
+    keep = images.directory / "kept"
+    words = [word for each in expected for word in ("--expect", each)]
+    words += ["--mode", mode, "--timeout", "900", "--keep", str(keep)]
+    done = images.imagebuilder("iso", "test", str(image), *words)
+    console = (keep / f"{mode}.txt").read_text()
+    assert done.returncode == 0, done.stdout + done.stderr + console[-3000:]
+    assert (keep / f"{mode}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_live_system_comes_up_from_cd(images: Workshop, live: Path) -> None:
+    starts(images, live, "bios-cd", r"Welcome to .*Debian GNU/Linux 12")
+
+
+@pytest.mark.parametrize("mode", ["bios-disk", "uefi-cd", "uefi-disk"])
+def test_its_kernel_starts_in_every_other_way(images: Workshop, live: Path, mode: str) -> None:
+    starts(images, live, mode, "Linux version")
+
+
+def test_only_what_was_changed_differs(live: Path, custom: Path) -> None:
+    old, new = (tree.load(probe(path)) for path in (live, custom))
+    text = shown(parts(old, new))
+    assert f"packages of {ROOT}:" in text
+    assert not [line for line in text if "etc/fstab" in line]
+    assert [line for line in text if line.startswith("  added: bc ")]
+    assert "  +menuentry 'Penguin' {" in text
+    assert "  changed: etc/issue: " in "\n".join(text)
+    inside: list[Image] = [inner.image(files, ROOT) for files in (old, new)]
+    assert inside[0].made.options == inside[1].made.options
+    assert new.nodes["live/vmlinuz"].mtime == old.nodes["live/vmlinuz"].mtime
+
+
+def test_secure_boot_accepts_a_changed_cd_with_a_changed_initrd(
+    images: Workshop, custom: Path
+) -> None:
+    starts(images, custom, "sb-cd", "Secure boot enabled", "PENGUIN INITRD")

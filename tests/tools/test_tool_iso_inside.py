@@ -1,0 +1,318 @@
+"""Changes inside what an ISO image holds, planned at once, and compared afterwards."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagebuilder.cli import verbs
+from imagebuilder.errors import BuildError, ConfigError
+from imagebuilder.initrd import load, rootfs
+from imagebuilder.iso import checksums, tree
+from imagebuilder.iso.probe import probe
+from imagebuilder.process import find
+from imagebuilder.remaster import inner, squashfs
+from imagebuilder.remaster import iso as story
+from imagebuilder.remaster.initrd import Substitution
+from imagebuilder.remaster.iso_diff import parts, shown
+from imagebuilder.remaster.iso_plan import IsoChanges
+from imagebuilder.remaster.output import Target
+from imagebuilder.remaster.squashfs import TreeChanges
+from tests.tools.test_tool_iso import EPOCH, ubuntu
+from tests.tools.test_tool_report import FRAME, browse
+
+if TYPE_CHECKING:
+    from conftest import Packages
+
+pytestmark = [
+    pytest.mark.tools,
+    *(
+        pytest.mark.skipif(find(tool) is None, reason=f"needs {tool}")
+        for tool in ("xorriso", "mcopy", "sqfs2tar", "tar2sqfs")
+    ),
+]
+STATUS = """\
+Package: one
+Status: install ok installed
+Architecture: amd64
+Version: {one}
+
+Package: two
+Status: install ok installed
+Architecture: amd64
+Multi-Arch: same
+Version: 2
+
+Package: gone
+Status: deinstall ok config-files
+Architecture: amd64
+Version: 3
+"""
+ROOT = "casper/minimal.squashfs"
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An installer with a root filesystem, and with lists beside that."""
+    place = tmp_path_factory.mktemp("inside")
+    root = place / "root"
+    for name, text in {
+        "etc/os-release": "NAME=Old\n",
+        "var/lib/dpkg/status": STATUS.format(one=1),
+        "usr/bin/tool": "tool\n" * 5000,
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    casper = place / "tree/casper"
+    casper.mkdir(parents=True)
+    squashfs.pack(root, casper / "minimal.squashfs", squashfs.USUAL, EPOCH)
+    (casper / "minimal.manifest").write_text("one\t1\ntwo:amd64\t2\n")
+    (casper / "minimal.size").write_text("0\n")
+    return ubuntu(place)
+
+
+def test_a_root_filesystem_is_changed_and_what_lies_beside_it(image: Path, tmp_path: Path) -> None:
+    (tmp_path / "status").write_text(STATUS.format(one="1.1"))
+    (tmp_path / "big").write_bytes(b"x" * 9000)
+    words = [
+        "iso", "remaster", str(image), "-o", str(tmp_path / "new.iso"),
+        "--squashfs-replace", f"/{ROOT}", "/etc/os-release", "Old", "New",
+        "--squashfs-add", ROOT, f"{tmp_path}/status:/var/lib/dpkg/status",
+        "--squashfs-add", ROOT, f"{tmp_path}/big:/",
+        "--diff", str(tmp_path / "diff.html"),
+    ]  # fmt: skip
+    assert verbs.main(words) == 0
+    files = tree.load(probe(tmp_path / "new.iso"))
+    inside = inner.image(files, ROOT)
+    inodes = dict(inside.files())
+    assert b"".join(inside.pieces(inodes["etc/os-release"])) == b"NAME=New\n"
+    assert files.read("casper/minimal.manifest") == b"one\t1.1\ntwo:amd64\t2\n"
+    clusters = {"root, etc, var, lib, dpkg, usr, bin": 7, "files": 1 + 1 + 7, "big": 3}
+    assert int(files.read("casper/minimal.size")) == 4096 * sum(clusters.values())
+    listed = checksums.listed(files.read("md5sum.txt").decode())
+    for path in (ROOT, "casper/minimal.manifest"):
+        assert checksums.digest("md5", files.pieces(files.file(path))) == listed[path]
+    old = tree.load(probe(image))
+    text = "\n".join(shown(parts(old, files)))
+    assert f"files of {ROOT}:\n  added: big\n  changed: etc/os-release" in text
+    assert f"packages of {ROOT}:\n  changed: one: 1 -> 1.1" in text
+    assert "minimal.manifest" in (tmp_path / "diff.html").read_text()
+
+
+def test_all_that_is_in_the_way_is_said_at_once_and_nothing_is_written(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "iso", "remaster", str(image), "-o", str(tmp_path / "new.iso"), "--volume-id", "x" * 33,
+        "--add", "/none/such:/", "--remove", "/zzz", "--drop-entry", "Foo",
+        "--replace", "/boot/grub/grub.cfg", "Nonesuch", "x", "--patch", "/none/diff",
+        "--squashfs-replace", ROOT, "etc/os-release", "Nonesuch", "x",
+        "--squashfs-delete", "casper/vmlinuz", "x", "--initrd", "/casper/initrd0",
+        "--initrd-append", "/none/such:/", "--sha256", "0" * 64,
+    ]  # fmt: skip
+    before = image.read_bytes()
+    assert verbs.main(words) == 2
+    said = capsys.readouterr().err
+    for what in (
+        "a volume id has at most 32 characters", "/none/such: no such file",
+        "/zzz is not in it", "no menu entry is titled 'Foo'",
+        "/boot/grub/grub.cfg: 'Nonesuch' does not occur in it", "/none/diff: no such file",
+        "/etc/os-release: 'Nonesuch' does not occur in it".replace("/etc", "etc"),
+        "casper/vmlinuz: not a squashfs image", "casper/initrd0 is not in it",
+        "is another image: its SHA-256 is",
+    ):  # fmt: skip
+        assert what in said, what
+    assert "10 things are in the way" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == []
+    assert image.read_bytes() == before
+
+
+def test_a_dry_run_says_what_would_be_and_writes_nothing(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "iso", "remaster", str(image), "-o", str(tmp_path / "new.iso"), "--timeout", "1",
+        "--squashfs-delete", ROOT, "usr/bin/tool", "--dry-run",
+    ]  # fmt: skip
+    assert verbs.main(words) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "changed: boot/grub/grub.cfg" in said
+    assert f"packed again: {ROOT}" in said
+    assert said[-1].startswith("up to ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signature_that_would_be_none_is_in_the_way(image: Path, tmp_path: Path) -> None:
+    (tmp_path / "sig").write_text("signature")
+    signed = tmp_path / "signed.iso"
+    add = ["--add", f"{tmp_path}/sig:/{ROOT}.gpg"]
+    assert verbs.main(["iso", "remaster", str(image), "-o", str(signed), *add]) == 0
+    edit = TreeChanges(delete=("usr/bin/tool",))
+    changes = IsoChanges(squashfs={ROOT: edit}, epoch=EPOCH)
+    with pytest.raises(ConfigError, match="is a signature, which will not be one"):
+        story.remaster(signed, Target(path=tmp_path / "a.iso"), changes)
+    allowed = IsoChanges(squashfs={ROOT: edit}, remove=(f"{ROOT}.gpg",), epoch=EPOCH)
+    story.remaster(signed, Target(path=tmp_path / "a.iso"), allowed)
+    assert f"{ROOT}.gpg" not in tree.load(probe(tmp_path / "a.iso"))
+
+
+def test_texts_and_initrds_are_changed_where_they_are(image: Path, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("x\n")
+    words = [
+        "iso", "remaster", str(image), "-o", str(tmp_path / "new.iso"), "--timeout", "3",
+        "--replace", ".disk/info", "1.0", "2.0", "--initrd-replace", "init", "/bin/sh", "/bin/ash",
+        "--initrd-append", f"{tmp_path}/x:/",
+    ]  # fmt: skip
+    assert verbs.main(words) == 0
+    files = tree.load(probe(tmp_path / "new.iso"))
+    assert files.read(".disk/info") == b"Test 2.0\n"
+    initrd = load.load(files.read("casper/initrd"), "x")
+    assert len(initrd.segments) == 2
+    assert rootfs.of(initrd).files["init"].content == b"#!/bin/ash\n"
+
+
+def test_a_directory_goes_back_with_what_was_changed_in_it(image: Path, tmp_path: Path) -> None:
+    place, new = tmp_path / "tree", tmp_path / "new.iso"
+    assert verbs.main(["iso", "extract", str(image), "-o", str(place)]) == 0
+    (place / "casper/script").write_text("#!/bin/sh\n")
+    (place / "casper/script").chmod(0o755)
+    (place / ".disk/info").write_text("Other 1.0\n")
+    shutil.rmtree(place / "pool")
+    words = ["iso", "remaster", str(image), "-o", str(new), "--tree", str(place)]
+    assert verbs.main(words) == 0
+    old, files = tree.load(probe(image)), tree.load(probe(new))
+    assert {*files.nodes} - {*old.nodes} == {"casper/script"}
+    assert {path.split("/")[0] for path in {*old.nodes} - {*files.nodes}} == {"pool"}
+    assert files.nodes["casper/script"].mode & 0o777 == 0o555
+    assert files.nodes["casper/vmlinuz"].mtime == old.nodes["casper/vmlinuz"].mtime
+    (place / "casper/link").symlink_to("script")
+    changes = IsoChanges(tree=place)
+    with pytest.raises(BuildError, match=r"casper/link: is no regular file"):
+        story.remaster(image, Target(path=tmp_path / "b.iso"), changes)
+
+
+def test_an_initrds_directory_goes_back_with_what_was_changed_in_it(
+    image: Path, tmp_path: Path
+) -> None:
+    initrd, place = tmp_path / "initrd", tmp_path / "tree"
+    initrd.write_bytes(tree.load(probe(image)).read("casper/initrd"))
+    assert verbs.main(["initrd", "extract", str(initrd), "-o", str(place)]) == 0
+    words = ["initrd", "edit", str(initrd), "--tree", str(place), "-o"]
+    assert verbs.main([*words, str(tmp_path / "same"), "--unchanged"]) == 0
+    assert (tmp_path / "same").read_bytes() == initrd.read_bytes()
+    assert verbs.main([*words, str(tmp_path / "none")]) == 2
+    (place / "sub/dir").mkdir(parents=True)
+    (place / "sub/dir/file").write_text("new\n")
+    (place / "init").unlink()
+    (place / "init").symlink_to("sub/dir/file")
+    assert verbs.main([*words, str(tmp_path / "new")]) == 0
+    files = rootfs.of(load.load((tmp_path / "new").read_bytes(), "x")).files
+    assert files["init"].target == "sub/dir/file"
+    assert files["sub/dir/file"].content == b"new\n"
+
+
+PROBE = """
+addEventListener("load", () => {
+  const told = { rows: document.querySelectorAll("tbody tr").length, width: innerWidth };
+  told.overflow = document.documentElement.scrollWidth - innerWidth;
+  told.links = [...document.querySelectorAll("nav a")]
+    .filter((a) => !document.querySelector(a.getAttribute("href"))).length;
+  parent.postMessage(JSON.stringify(told), "*");
+});
+"""
+
+
+@pytest.mark.skipif(find("chromium") is None, reason="needs chromium")
+def test_the_page_of_differences_is_fit_to_be_seen(image: Path, tmp_path: Path) -> None:
+    new, page = tmp_path / "new.iso", tmp_path / "page.html"
+    add = ["--timeout", "1", "--add", f"/etc/hostname:/{'long' * 40}/", "--initrd-append"]
+    words = ["iso", "remaster", str(image), "-o", str(new), *add, "/etc/hostname:/"]
+    assert verbs.main(words) == 0
+    assert verbs.main(["iso", "diff", str(image), str(new), "--html", str(page)]) == 1
+
+    digest = base64.b64encode(hashlib.sha256(PROBE.encode()).digest()).decode()
+    text = page.read_text().replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
+    page.write_text(text.replace("</body>", f"<script>{PROBE}</script></body>"))
+    frame = tmp_path / "frame.html"
+    frame.write_text(FRAME.format(page=page.name, width=360, height=800))
+    flags = ("--window-size=1400,1000", "--dump-dom")
+    dom, complaints = browse(frame, tmp_path / "profile", *flags)
+    told = re.search(r'data-told="([^"]*)"', dom)
+    assert told, complaints
+    seen = json.loads(html.unescape(told[1]))
+    assert complaints == ""
+    assert (seen["width"], seen["links"]) == (360, 0)
+    assert seen["overflow"] <= 0
+    assert seen["rows"] > 8
+
+
+def test_the_json_of_differences_says_the_same(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verbs.main(["iso", "diff", str(image), str(image), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    new = tmp_path / "new.iso"
+    story.remaster(
+        image,
+        Target(path=new),
+        IsoChanges(replace=(Substitution(path=".disk/info", old="T", new="t"),)),
+    )
+    capsys.readouterr()
+    assert verbs.main(["iso", "diff", str(image), str(new), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    row = next(part for part in found if part["title"] == "files")
+    assert ".disk/info" in [each["what"] for each in row["differences"]]
+
+
+def test_a_test_of_what_cannot_start_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    plain = tmp_path / "plain.iso"
+    subprocess.run(
+        ["xorriso", "-as", "mkisofs", "-quiet", "-o", plain, tmp_path / "x"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    assert verbs.main(["iso", "test", str(plain)]) == 2
+    assert verbs.main(["iso", "test", str(tmp_path / "none.iso")]) == 2
+    assert verbs.main(["iso", "test", str(plain), "--level", "marker"]) == 2
+
+
+def test_a_kernel_that_is_not_signed_any_more_is_told_of(
+    packages: Packages, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    top = tmp_path / "tree/EFI"
+    top.mkdir(parents=True)
+    shim = packages.tree("shim-signed") / "usr/lib/shim/shimx64.efi.signed"
+    shutil.copy(shim, top / "kernel.efi")
+    unsigned = next(packages.tree("grub-efi-amd64-bin").rglob("grubx64.efi"))
+    source = ubuntu(tmp_path)
+    words = ["iso", "remaster", str(source), "-o", str(tmp_path / "new.iso"), "--add"]
+    assert verbs.main([*words, f"{unsigned}:/EFI/kernel.efi"]) == 0
+    assert "EFI/kernel.efi was signed and is not any more" in capsys.readouterr().out
+    assert verbs.main([*words, f"{shim}:/EFI/kernel.efi", "--force", "--timeout", "1"]) == 0
+    assert "signed" not in capsys.readouterr().out
+
+
+def test_a_change_that_a_layer_above_hides_is_told_of(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "upper/etc").mkdir(parents=True)
+    (tmp_path / "upper/etc/os-release").write_text("NAME=Upper\n")
+    layer, both = tmp_path / "layer.squashfs", tmp_path / "both.iso"
+    squashfs.pack(tmp_path / "upper", layer, squashfs.USUAL, EPOCH)
+    words = ["iso", "remaster", str(image), "-o", str(both)]
+    assert verbs.main([*words, "--add", f"{layer}:/casper/minimal.standard.squashfs"]) == 0
+    words = ["iso", "remaster", str(both), "-o", str(tmp_path / "new.iso"), "--dry-run"]
+    change = ["--squashfs-replace", ROOT, "etc/os-release", "Old", "New"]
+    assert verbs.main([*words, *change, "--squashfs-delete", ROOT, "usr/bin/tool"]) == 0
+    said = capsys.readouterr().out
+    assert f"etc/os-release in {ROOT} is hidden by casper/minimal.standard.squashfs" in said
+    assert "usr/bin/tool in" not in said
