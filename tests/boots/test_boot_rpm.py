@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,3 +106,25 @@ def test_it_runs_after_a_start_by_uefi(images: Workshop, centos: Path) -> None:
     assert answers["system"] == "running", answers
     assert answers["firmware"] == "uefi"
     assert "root=LABEL=cloudimg-rootfs" in answers["cmdline"]
+
+
+@pytest.mark.parametrize("published", ["as it is", "another one"])
+def test_a_published_image_becomes_a_root(
+    images: Workshop, centos: Path, tmp_path: Path, published: str
+) -> None:
+    os.link(centos, tmp_path / centos.name)
+    digest = hashlib.sha256(centos.read_bytes() + published.encode() * (published != "as it is"))
+    (tmp_path / "SUMS").write_text(f"SHA256 ({centos.name}) = {digest.hexdigest()}\n")
+    with served(Archive(tmp_path)) as archive:
+        done = images.create(
+            "-n", "-o", "again", "-t", "tar", "vm", "centos",
+            DIB_CLOUD_IMAGES=archive.url, BASE_IMAGE_FILE=centos.name,
+            DIB_CLOUD_IMAGES_SUMS=f"{archive.url}/SUMS",
+        )  # fmt: skip
+    if published == "as it is":
+        assert done.returncode == 0, done.stdout[-4000:]
+        with tarfile.open(images.directory / "again.tar") as tar:
+            assert {"./usr/bin/dnf", "./boot/grub2/grub.cfg"} <= {*tar.getnames()}
+    else:
+        assert done.returncode == 1
+        assert f"{centos.name} is not what was expected: its SHA-256 is not" in done.stdout
