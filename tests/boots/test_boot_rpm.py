@@ -52,7 +52,8 @@ def centos(images: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [
         f"echo answer {name}: $({question}) > /dev/ttyS0" for name, question in QUESTIONS.items()
     ]
-    wait, end = "systemctl is-system-running --wait", "echo all said > /dev/ttyS0"
+    wait = "systemctl is-system-running --wait"
+    end = "while sleep 3; do echo all said > /dev/ttyS0; done"  # whenever the prompt has come
     images.element("reporting", {
         "reporting/report": "\n".join([wait, *lines, end]),
         "reporting/report.service": REPORT,
@@ -80,7 +81,7 @@ def centos(images: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ask(images: Workshop, image: Path, *words: str) -> dict[str, str]:
     """Boot the image; its answers."""
     done = images.imagebuilder(
-        "boot", str(image), "--timeout", "400", "--expect", "all said", "--expect", "login:", *words
+        "boot", str(image), "--timeout", "400", "--expect", "login:", "--expect", "all said", *words
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
     said = re.findall(r"answer (\w+):(.*)", done.stdout)
