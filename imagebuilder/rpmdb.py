@@ -70,6 +70,8 @@ def _settle_history(database: sqlite3.Connection, epoch: int) -> None:
         database.execute(f"UPDATE trans SET {column} = min({column}, ?)", (epoch,))  # ruff: ignore[hardcoded-sql-expression] - a name from above
     for column in sorted(columns & {*OF_ONE_BUILD}):
         database.execute(f"UPDATE trans SET {column} = {OF_ONE_BUILD[column]}")  # ruff: ignore[hardcoded-sql-expression] - a name from above
+    if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'console_output'").fetchone():
+        database.execute("DELETE FROM console_output")  # what packages' scripts said, in any order
 
 
 def _write_anew(database: sqlite3.Connection, file: Path) -> None:

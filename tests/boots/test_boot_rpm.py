@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +52,8 @@ def centos(images: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [
         f"echo answer {name}: $({question}) > /dev/ttyS0" for name, question in QUESTIONS.items()
     ]
-    wait, end = "systemctl is-system-running --wait", "echo all said > /dev/ttyS0"
+    wait = "systemctl is-system-running --wait"
+    end = "while sleep 3; do echo all said > /dev/ttyS0; done"  # whenever the prompt has come
     images.element("reporting", {
         "reporting/report": "\n".join([wait, *lines, end]),
         "reporting/report.service": REPORT,
@@ -78,7 +81,7 @@ def centos(images: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ask(images: Workshop, image: Path, *words: str) -> dict[str, str]:
     """Boot the image; its answers."""
     done = images.imagebuilder(
-        "boot", str(image), "--timeout", "400", "--expect", "all said", "--expect", "login:", *words
+        "boot", str(image), "--timeout", "400", "--expect", "login:", "--expect", "all said", *words
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
     said = re.findall(r"answer (\w+):(.*)", done.stdout)
@@ -104,3 +107,25 @@ def test_it_runs_after_a_start_by_uefi(images: Workshop, centos: Path) -> None:
     assert answers["system"] == "running", answers
     assert answers["firmware"] == "uefi"
     assert "root=LABEL=cloudimg-rootfs" in answers["cmdline"]
+
+
+@pytest.mark.parametrize("published", ["as it is", "another one"])
+def test_a_published_image_becomes_a_root(
+    images: Workshop, centos: Path, tmp_path: Path, published: str
+) -> None:
+    os.link(centos, tmp_path / centos.name)
+    digest = hashlib.sha256(centos.read_bytes() + published.encode() * (published != "as it is"))
+    (tmp_path / "SUMS").write_text(f"SHA256 ({centos.name}) = {digest.hexdigest()}\n")
+    with served(Archive(tmp_path)) as archive:
+        done = images.create(
+            "-n", "-o", "again", "-t", "tar", "vm", "centos",
+            DIB_CLOUD_IMAGES=archive.url, BASE_IMAGE_FILE=centos.name,
+            DIB_CLOUD_IMAGES_SUMS=f"{archive.url}/SUMS",
+        )  # fmt: skip
+    if published == "as it is":
+        assert done.returncode == 0, done.stdout[-4000:]
+        with tarfile.open(images.directory / "again.tar") as tar:
+            assert {"./usr/bin/dnf", "./boot/grub2/grub.cfg"} <= {*tar.getnames()}
+    else:
+        assert done.returncode == 1
+        assert f"{centos.name} is not what was expected: its SHA-256 is not" in done.stdout

@@ -41,6 +41,8 @@ def history(tree: Path, time: int) -> Path:
         database.execute("CREATE TABLE trans (id, dt_begin, dt_end, cmdline)")
         line = f"install /tmp/build.{time}"
         database.execute("INSERT INTO trans VALUES (1, ?, ?, ?)", (time, time + 9, line))
+        database.execute("CREATE TABLE console_output (line)")
+        database.execute("INSERT INTO console_output VALUES (?)", (f"took {time} s",))
         database.commit()
     return file
 
