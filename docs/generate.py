@@ -32,6 +32,7 @@ from imagebuilder.disk.entry import LISTS, PLUGINS
 from imagebuilder.element import pkgmap
 from imagebuilder.formats.model import Source
 from imagebuilder.lint.model import RULES
+from imagebuilder.netboot.load import SCHEMA as HOSTS
 from imagebuilder.plan import make
 from imagebuilder.tools import table as tools
 from imagebuilder.tools.model import DEBIAN, REDHAT, SUSE, UBUNTU
@@ -68,6 +69,7 @@ def pages() -> Mapping[str, str]:
         "element-yaml.md": element_yaml_page(),
         "package-installs.md": package_installs_page(),
         "images.md": images_page(),
+        "hosts.md": hosts_page(),
         "lint.md": lint_page(),
         **element_pages.pages(ROOT / "elements"),
     }
@@ -234,6 +236,20 @@ def images_page() -> str:
     )
 
 
+def hosts_page() -> str:
+    """Files that say which machine starts what by network, by their schema."""
+    top = _schema(HOSTS)
+    entry = top["properties"]["entries"]["additionalProperties"]
+    parts = {
+        "An entry of entries": entry,
+        "from": entry["properties"]["from"],
+        "An entry of hosts": top["properties"]["hosts"]["items"],
+        "dhcp": top["properties"]["dhcp"],
+    }
+    tables = [text for title, part in parts.items() for text in (f"## {title}", _keys(part, title))]
+    return page("What machines start by network", texts.HOSTS, _keys(top, "hosts"), *tables)
+
+
 def lint_page() -> str:
     """The rules of both linters."""
     rules = [(code(name), severity.value, text) for name, (severity, text) in RULES.items()]
@@ -330,6 +346,9 @@ def _values(value: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
         return _values(defs[value["$ref"].rpartition("/")[2]], defs)
     if "enum" in value:
         return ", ".join(code(str(choice)) for choice in value["enum"])
+    if "oneOf" in value or "const" in value:
+        several = value.get("oneOf", [value])
+        return " or ".join(code(v["const"]) if "const" in v else _values(v, defs) for v in several)
     if "then" in value and "type" not in value:
         return "text, or a list of texts"
     kinds = value.get("type", "anything")

@@ -138,6 +138,11 @@ Each image is what `disk-image-create` makes with the options of its keys, in th
 table, and `environment` added to the caller's. How to use it:
 [build several images](../howto/build-several-images.md)."""
 
+HOSTS = """\
+What `imagebuilder netboot publish HOSTS.yaml` reads: YAML, or JSON. Paths in it are relative to its
+directory. A key that is not here is an error. How to use it:
+[serve installers by network](../howto/serve-installers-by-network.md)."""
+
 PACKAGE_INSTALLS = """\
 The packages that an element wants: a mapping of package names, each to nothing, to the
 properties below, or to a list of such mappings, of which each is looked at on its own.

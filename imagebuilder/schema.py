@@ -195,6 +195,12 @@ def _complain(document: Document, errors: list[ValidationError]) -> None:
     raise ConfigError(what, where=document.place(error.absolute_path), hint=hint)
 
 
+def inner(document: Document, key: str) -> Document:
+    """The part of a document that is below `key`, which must be there."""
+    node = None if document.node is None else _child(document.node, key)
+    return Document(document.where, document.value[key], node or document.node)
+
+
 def descriptions(schema: str, *path: str) -> Mapping[str, str]:
     """What a schema says about each key of the mapping at `path` in it, like `properties`."""
     part: Any = _read(schema)

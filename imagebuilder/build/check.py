@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from imagebuilder import registry
-from imagebuilder.build import attach, foreign
+from imagebuilder.build import attach, existing_disk, foreign
 from imagebuilder.disk.model import Kind
 from imagebuilder.element import load
 from imagebuilder.errors import ConfigError, ToolMissingError
@@ -36,6 +36,7 @@ def before(draft: Draft) -> None:
     for fs in filesystems:
         if hasattr(modules[fs.type], "check"):
             modules[fs.type].check(fs)
+    existing_disk.check(draft)
     if draft.attached:
         attach.check(draft.disk, draft.attached)
 

@@ -17,6 +17,7 @@ from imagebuilder import schema
 from imagebuilder.disk import entry, load
 from imagebuilder.disk.model import Defaults, Disk, Filesystem
 from imagebuilder.errors import ConfigError
+from imagebuilder.hooks import phase
 from imagebuilder.sizes import Size
 
 BUILD = "build"  # the owner of a disk that a running build has made
@@ -119,7 +120,7 @@ def write(given: Parameters, state: Mapping[str, Any]) -> None:
 HELPER = """\
 import sys
 
-sys.path.insert(0, {home!r})
+sys.path[:0] = {modules!r}
 
 from {module} import main
 
@@ -135,9 +136,9 @@ HELPERS = {
 def write_helpers(library: Path) -> None:
     """Write the Python programs that hooks know in `$_LIB`."""
     library.mkdir(parents=True, exist_ok=True)
-    home = str(Path(__file__).parents[2])
     for name, module in HELPERS.items():
-        (library / name).write_text(HELPER.format(home=home, module=module))
+        text = HELPER.format(modules=list(phase.MODULES), module=module)
+        (library / name).write_text(text)
 
 
 def announce(file: Path, document: schema.Document, defaults: Defaults, tree: Path) -> Parameters:

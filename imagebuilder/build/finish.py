@@ -73,15 +73,16 @@ def tidy(tree: Path) -> None:
         paths.remove_in(tree, name)
 
 
-def clamp_times(tree: Path, epoch: int, like: Path | None = None) -> None:
+def clamp_times(tree: Path, epoch: int, like: Path | None = None, since: int = 0) -> None:
     """Set every modification time later than `epoch` (seconds) to it, innermost first.
 
     With `like`, the upper directory of an overlay that is mounted at `tree`, only of what is in it.
+    What was last changed before the moment `since` (nanoseconds) keeps its own.
     """
     limit, top = epoch * 10**9, os.fspath(like or tree)
     for path, status in _walk(top):
         whiteout = like is not None and stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
-        if status.st_mtime_ns > limit and not whiteout:
+        if status.st_mtime_ns > limit and status.st_ctime_ns >= since and not whiteout:
             seen = f"{tree}{path.removeprefix(top)}"
             os.utime(seen, ns=(limit, limit), follow_symlinks=False)
 

@@ -67,8 +67,14 @@ def available_memory() -> Size:
 
 
 def sweep(base: Path) -> None:
-    """Remove the scratch directories of builders that have died, and loop devices of theirs."""
+    """Remove the scratch directories of builders that have died, and loop devices of theirs.
+
+    One that something is mounted on belongs to the build whose hook has started this one; what
+    it has locked lies below.
+    """
     for directory in base.glob(f"{PREFIX}*"):
+        if directory.is_mount():
+            continue
         with suppress(OSError):
             lock = _lock(directory / LOCK)
             for device in loops.of_files_below(directory):

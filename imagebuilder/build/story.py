@@ -17,6 +17,7 @@ from imagebuilder.build import (
     convert,
     disk_state,
     downloads,
+    existing_disk,
     finish,
     finished,
     layers,
@@ -24,6 +25,7 @@ from imagebuilder.build import (
     usage,
 )
 from imagebuilder.build.attach import Attached, attach
+from imagebuilder.build.existing_disk import ExistingDisk
 from imagebuilder.build.pour import Pouring, poured, stage
 from imagebuilder.build.prepare import settle
 from imagebuilder.build.scratch import scratch
@@ -54,13 +56,14 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
     check.make_cache(request)
     with scratch(request) as place, account.kept(draft, listen) as kept, ExitStack() as lasting:
         listen = kept.listen
-        plan = settle(draft, place, listen)
+        existing = lasting.enter_context(existing_disk.opened(draft, place, listen))
+        plan = settle(existing_disk.told(draft, existing), place, listen)
         for warning in plan.warnings:
             listen(Said(warning, warning=True))
         _tell_hooks(plan, place)
         os.environ["SOURCE_DATE_EPOCH"] = str(plan.epoch)
         lasting.enter_context(downloads.lent(request, place, listen))
-        tree = layers.begin(_making(plan, place, listen, lasting))
+        tree = layers.begin(_making(plan, place, listen, lasting, existing))
         key = finished.identify(plan, layers.known_id(tree), tree.digests)
         artefacts = finished.find(plan, key, listen)
         if not artefacts:
@@ -68,17 +71,19 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
             key = finished.identify(plan, tree.id if tree.sure else "", tree.digests)
             artefacts = finished.find(plan, key, listen)
         kept.unchanged = bool(artefacts)
-        artefacts = kept.artefacts = artefacts or _finish(tree, kept)
+        artefacts = kept.artefacts = artefacts or _finish(tree, kept, existing)
     _remember(tree, key, kept)
     convert.deliver(plan, listen)
     return artefacts
 
 
-def _finish(tree: layers.Tree, kept: account.Account) -> tuple[Artefact, ...]:
+def _finish(
+    tree: layers.Tree, kept: account.Account, existing: ExistingDisk | None
+) -> tuple[Artefact, ...]:
     """Make the outputs from the tree that the layers have left."""
     making, place = tree.making, tree.making.place
     pouring = Pouring(plan=making.plan, place=place, run=run, listen=kept.listen, lay=kept.lay)
-    write_disks = _finish_tree(pouring, tree)
+    write_disks = _finish_tree(pouring, tree, existing)
     kept.look_at(place.tree)
     usage.tell(making.plan.request, place.tree, kept.listen)
     kept.memory = finished.memory(making.plan.request)
@@ -99,28 +104,32 @@ def _remember(tree: layers.Tree, key: str, kept: account.Account) -> None:
     sources.prune(cache_directory(plan.request), most)
 
 
-def _making(plan: Plan, place: Place, listen: Listener, lasting: ExitStack) -> layers.Making:
+def _making(
+    plan: Plan, place: Place, listen: Listener, lasting: ExitStack, existing: ExistingDisk | None
+) -> layers.Making:
     after: dict[str, Callable[[], None]] = {
         "root": lambda: _check_root(place.tree),
-        "post-root": lambda: _leave(place.tree),
-        "block-device": lambda: _write_fstab(plan, place.tree),
+        "post-root": lambda: _leave(place.tree, existing),
+        "block-device": lambda: None if existing else _write_fstab(plan, place.tree),
     }
 
     def run_one(phase: Phase, listen: Listener) -> None:
-        run_phase(_work(plan, place, phase, listen))
+        run_phase(_work(plan, place, phase, listen, existing))
         downloads.collect(plan.request, place, listen)
         after.get(phase.name, lambda: None)()
 
     return layers.Making(plan=plan, place=place, listen=listen, run=run_one, lasting=lasting)
 
 
-def _finish_tree(pouring: Pouring, tree: layers.Tree) -> convert.Disks:
+def _finish_tree(
+    pouring: Pouring, tree: layers.Tree, existing: ExistingDisk | None
+) -> convert.Disks:
     """Do what comes after the layers: boot loader, cleanup.d, tidying up; what writes the disks.
 
     If hooks want to see the disk, more phases are left; from block-device on they see it.
     """
     plan, place, listen = pouring.plan, pouring.place, pouring.listen
-    disk = None
+    disk: Attached | ExistingDisk | None = existing
     if plan.draft.attached:
         disk = _on_the_disk(pouring, tree.making)
     blocks = _install_boot_loader(plan, place, listen)
@@ -129,10 +138,15 @@ def _finish_tree(pouring: Pouring, tree: layers.Tree) -> convert.Disks:
         detach_below(place.tree, keep=disk.points if disk else ())
         finish.return_resolver(place.tree)
         finish.tidy(place.tree)
-        rpmdb.settle(place.tree, plan.epoch)
-        tree.pile.clamp_times(plan.epoch)
+        if existing:
+            finish.clamp_times(place.tree, plan.epoch, since=existing.since)
+        else:
+            rpmdb.settle(place.tree, plan.epoch)
+            tree.pile.clamp_times(plan.epoch)
     _fill_medium(plan, place, listen)
-    if disk:
+    if existing:
+        return lambda _: existing.detached()
+    if isinstance(disk, Attached):
         attached = disk
         return lambda _: attached.detached(blocks)
     return lambda whole: poured(pouring, blocks, whole=whole)
@@ -171,7 +185,11 @@ def _tell_hooks(plan: Plan, place: Place) -> None:
 
 
 def _work(
-    plan: Plan, place: Place, phase: Phase, listen: Listener, disk: Attached | None = None
+    plan: Plan,
+    place: Place,
+    phase: Phase,
+    listen: Listener,
+    disk: Attached | ExistingDisk | None = None,
 ) -> Work:
     extra = {"IMAGEBUILDER_EARLY_PACKAGES": " ".join(plan.early)} if phase.name == "root" else {}
     return Work(
@@ -184,7 +202,10 @@ def _work(
         packages=plan.request.packages if phase.name == "install" else (),
         deadline=float(plan.request.hook_timeout),
         devices=disk.names if disk else (),
-        stand_ins="boot-loader" if disk and disk.partial and plan.boot_loaders else "",
+        links=disk.links if isinstance(disk, ExistingDisk) else (),
+        stand_ins="boot-loader"
+        if isinstance(disk, Attached) and disk.partial and plan.boot_loaders
+        else "",
     )
 
 
@@ -198,8 +219,11 @@ def _check_root(tree: Path) -> None:
         )
 
 
-def _leave(tree: Path) -> None:
+def _leave(tree: Path, existing: ExistingDisk | None) -> None:
     """Take away what belongs to where the tree was made, and not to the image."""
+    if existing:
+        detach_below(tree, keep=existing.points)
+        return
     detach_below(tree)
     shutil.rmtree(tree / "lost+found", ignore_errors=True)
 

@@ -9,7 +9,7 @@ import argparse
 import json
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 from imagebuilder.codec.table import BY_NAME
 from imagebuilder.errors import ConfigError
-from imagebuilder.initrd import load, rootfs
+from imagebuilder.initrd import kernels, load, modules, rootfs
 from imagebuilder.initrd.model import RAW, Initrd
 from imagebuilder.initrd.rootfs import File, Rootfs
 from imagebuilder.initrd.source import Wish
@@ -76,7 +76,7 @@ def _add_changes(name: str, action: argparse.ArgumentParser) -> None:
     action.add_argument("--module", action="append", default=[], type=Path, metavar="FILE.ko",
                         help="a kernel module, checked against those that are there")
     action.add_argument("--kernel", type=Path, metavar="FILE",
-                        help="the kernel that modules have to be for")
+                        help="the kernel that modules have to be for (default: the one beside it)")
     action.add_argument("--compress", choices=(RAW, *BY_NAME), default="",
                         help="default: as it was")
     if name == "edit":
@@ -138,11 +138,20 @@ def _extract(arguments: argparse.Namespace) -> None:
 
 def _append(arguments: argparse.Namespace) -> None:
     story.append(arguments.initrd, _target(arguments), changes(arguments))
+    _warn_of_modules(arguments.module)
 
 
 def _edit(arguments: argparse.Namespace) -> None:
     wanted = replace(changes(arguments), unchanged=arguments.unchanged)
     story.rewrite(arguments.initrd, _target(arguments), wanted)
+    _warn_of_modules(arguments.module)
+
+
+def _warn_of_modules(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if not modules.parse(output.read(path), str(path)).signed:
+            what = "is not signed: a kernel that was started by Secure Boot refuses it"
+            print(f"warning: {path}: {what}", file=sys.stderr)
 
 
 def changes(arguments: argparse.Namespace) -> Changes:
@@ -161,7 +170,7 @@ def changes(arguments: argparse.Namespace) -> Changes:
         kind=arguments.compress,
         epoch=epoch(arguments.environment),
         libraries_from=arguments.libraries_from,
-        kernel=arguments.kernel,
+        kernel=arguments.kernel or kernels.beside(arguments.initrd),
     )
 
 

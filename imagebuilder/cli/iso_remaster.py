@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from imagebuilder.answers.model import Scripts
 from imagebuilder.cli import iso_test, iso_texts
 from imagebuilder.cli.initrd import epoch
 from imagebuilder.errors import ConfigError
@@ -14,8 +15,9 @@ from imagebuilder.iso import tree
 from imagebuilder.iso.arguments import ArgumentChange
 from imagebuilder.iso.menu import MenuChange
 from imagebuilder.iso.probe import probe
+from imagebuilder.remaster import extras, iso_diff, recipe
 from imagebuilder.remaster import iso as story
-from imagebuilder.remaster import iso_diff, recipe
+from imagebuilder.remaster.extras import Extras
 from imagebuilder.remaster.initrd import Changes, Substitution
 from imagebuilder.remaster.iso_plan import IsoChanges
 from imagebuilder.remaster.iso_test import MODES
@@ -41,6 +43,7 @@ def add_arguments(action: argparse.ArgumentParser) -> None:
                         help="copy an image that nothing can start")
     # fmt: on
     _add_files(action.add_argument_group("files"))
+    _add_extras(action.add_argument_group("answers and packages"))
     _add_menus(action.add_argument_group("menus"))
     _add_initrds(action.add_argument_group("initrds"))
     _add_roots(action.add_argument_group("root filesystems (squashfs); IMAGE is a path on the CD"))
@@ -61,6 +64,25 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
                        help="what DIR has become, into which the image was extracted")
     group.add_argument("--volume-id", default="", metavar="ID",
                        help="another volume id, in menus that look for it too")
+    # fmt: on
+
+
+def _add_extras(group: argparse._ArgumentGroup) -> None:
+    # fmt: off
+    group.add_argument("--answers", type=Path, metavar="FILE",
+                       help="unattended answers: checked, put where the installer looks, and told")
+    group.add_argument("--answers-pre", action="append", default=[], type=Path, metavar="SCRIPT",
+                       help="a script to become a %%pre section of a kickstart file")
+    group.add_argument("--answers-post", action="append", default=[], type=Path, metavar="SCRIPT",
+                       help="a script to become a %%post section of a kickstart file")
+    group.add_argument("--deb", action="append", default=[], type=Path, metavar="FILE",
+                       help="a Debian package more in the image's pool")
+    group.add_argument("--pool", default="", metavar="PATH",
+                       help="a directory of packages, or dists/SUITE (default: the only suite)")
+    group.add_argument("--pool-key", default="", metavar="KEY",
+                       help="the GnuPG key to sign the suite with")
+    group.add_argument("--allow-missing", action="store_true",
+                       help="add packages although something that they depend on is missing")
     # fmt: on
 
 
@@ -145,8 +167,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(what, where="iso remaster", hint="ISO -o FILE, or --recipe FILE.yaml")
     target = Target(path=wanted.output, force=wanted.force)
     act = story.planned if wanted.dry_run else story.remaster
-    for remark in act(wanted.iso, target, changes(wanted)):
-        print(remark)
+    with extras.applied(wanted.iso, changes(wanted), _extras(wanted)) as (final, remarks):
+        for remark in remarks:
+            print(f"warning: {remark}", file=sys.stderr)
+        for remark in act(wanted.iso, target, final):
+            print(remark)
     return 0 if wanted.dry_run else _checked(wanted)
 
 
@@ -199,6 +224,17 @@ def changes(arguments: argparse.Namespace) -> IsoChanges:
         sha256=arguments.sha256,
         epoch=moment,
         unbootable=arguments.allow_unbootable,
+    )
+
+
+def _extras(arguments: argparse.Namespace) -> Extras:
+    return Extras(
+        answers=arguments.answers,
+        scripts=Scripts(pre=tuple(arguments.answers_pre), post=tuple(arguments.answers_post)),
+        debs=tuple(arguments.deb),
+        pool=arguments.pool,
+        key=arguments.pool_key,
+        allow_missing=arguments.allow_missing,
     )
 
 

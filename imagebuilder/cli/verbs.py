@@ -21,7 +21,11 @@ VERBS = {
     "boot": "start an image in qemu and wait for what it should say",
     "initrd": "look into an initrd and change it, without unpacking it",
     "iso": "look into an installer's ISO image, and copy it with changes",
+    "disk": "look into a disk image that is there already",
     "squashfs": "look into a squashfs image, and copy it with changes",
+    "deb": "take Debian packages apart, change them, and add them to pools",
+    "netboot": "make sets of files that machines start from by network, and serve them",
+    "answers": "check unattended answers, and put them where installers look",
     "oci": "fill a directory with the files of a container image",
 }
 OR_FILES = """

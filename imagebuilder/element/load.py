@@ -88,6 +88,7 @@ def load(path: Path) -> Element:
         tags=tuple(value.get("tags", ())),
         early_packages=value.get("early-packages", False),
         attached_disk=value.get("attached-disk", False),
+        existing_disk=value.get("existing-disk", False),
         cacheable=value.get("cacheable", False),
     )
 

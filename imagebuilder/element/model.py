@@ -72,6 +72,7 @@ class Element:
     tags: tuple[str, ...] = ()
     early_packages: bool = False  # its package lists may join the bootstrap's transaction
     attached_disk: bool = False  # its last hooks need the disk as block devices
+    existing_disk: bool = False  # its builds change the disk that DIB_BASE_IMAGE names
     cacheable: bool = False  # its hooks follow from files, tree, variables and fingerprint.d
 
 

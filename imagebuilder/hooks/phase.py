@@ -33,6 +33,7 @@ NOT_IN_TARGET = ("TMPDIR", "VIRTUAL_ENV")
 # Where our modules are, and with them those of diskimage-builder that Python hooks import; unless
 # we are installed, only we know that place.
 HOME = Path(__file__).parents[2]
+MODULES = (str(HOME), str(HOME / "imagebuilder/lib/python"))
 PACKAGES = ("site-packages", "dist-packages")
 SEES_TARGET_ROOT = ("root", "cleanup", "media", "initrd")
 SEES_THE_MEDIUM = ("media", "initrd")
@@ -52,6 +53,7 @@ class Work:
     packages: tuple[str, ...] = ()  # of `-p`, installed after the hooks
     deadline: float = 0.0  # seconds a hook may take; 0: any
     devices: tuple[str, ...] = ()  # names in /dev that hooks inside see too
+    links: tuple[tuple[str, str], ...] = ()  # symlinks in their /dev
     stand_ins: str = ""  # a directory of `_LIB` that comes before the image's own programs
 
     @property
@@ -194,6 +196,7 @@ def _entered(work: Work) -> Generator[Session, None, None]:
         root=work.place.tree,
         binds=tuple(_binds(work.place)),
         devices=work.devices,
+        links=work.links,
         deadline=work.deadline,
         network=work.network,
     )
@@ -286,7 +289,7 @@ def _variables(work: Work) -> dict[str, str]:
         first = f"{library / work.stand_ins}:" if work.stand_ins else ""
         return {**given, "HOME": "/root", "PATH": f"{first}{PATH}:{library / 'bin'}"}
     if HOME.name not in PACKAGES:
-        given["PYTHONPATH"] = ":".join(filter(None, (given.get("PYTHONPATH"), str(HOME))))
+        given["PYTHONPATH"] = ":".join(filter(None, (given.get("PYTHONPATH"), *MODULES)))
     known = [part for part in given.get("PATH", "").split(":") if part]
     missing = [part for part in PATH.split(":") if part not in known]
     return {**given, "PATH": ":".join([str(library / "bin"), *known, *missing])}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -23,7 +24,7 @@ from imagebuilder.options import (
     cache_directory,
     lock_directory,
 )
-from imagebuilder.plan import attached
+from imagebuilder.plan import attached, existing
 from imagebuilder.plan.model import Draft, Plan, PlannedOutput
 from imagebuilder.sizes import UNITS
 
@@ -63,9 +64,12 @@ def draft(request: Request) -> Draft:
     element_environment.check(elements, request.environment)
     _check_refreshed(request, elements)
     tree = merge.merge(elements)
+    image = existing.image(request, elements)
+    if image:
+        request = replace(request, no_cache=True)  # no layer lies on somebody else's disk
     document = block_device(request, elements)
     disk = disk_load.load(document, defaults(request))
-    why = attached.reason(request, elements, tree)
+    why = "" if image else attached.reason(request, elements, tree)
     if why:
         attached.check(disk, why)
     return Draft(
@@ -73,10 +77,11 @@ def draft(request: Request) -> Draft:
         elements=elements,
         tree=tree,
         disk=disk,
-        disk_source=document.where,
+        disk_source=str(image) if image else document.where,
         types=_types(request, elements),
         variables=_variables(request, elements, disk, ":".join(map(str, search))),
         attached=why,
+        existing=image,
         warnings=(*_warnings(search, elements, tree), *_warnings_of_types(request)),
     )
 

@@ -23,6 +23,7 @@ class Draft:
     types: tuple[str, ...]  # the formats that will be made of those that were asked for
     variables: Mapping[str, str]  # what every hook's environment starts from
     attached: str = ""  # why the last phases have the disk as block devices; empty: they do not
+    existing: Path | None = None  # the disk image that is changed; None: a new disk is made
     warnings: tuple[str, ...] = ()
 
 

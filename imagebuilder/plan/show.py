@@ -87,6 +87,9 @@ def _phase_lines(plan: Plan, phase: Phase, outlook: Outlook) -> Iterator[str]:
 
 def _disk_lines(plan: Plan) -> Iterator[str]:
     disk = plan.draft.disk
+    if plan.draft.existing:
+        yield "which is changed and keeps its layout"
+        return
     for device in disk.devices:
         size = device.size or plan.request.image_size
         yield f"{device.name}: {size or 'as large as its content needs'}"
@@ -135,6 +138,7 @@ def _document(plan: Plan, outlook: Outlook) -> dict[str, Any]:
         "boot_loaders": list(plan.boot_loaders),
         "disk": {
             "source": plan.draft.disk_source,
+            "existing": plan.draft.existing is not None,
             "attached": plan.draft.attached,
             "devices": [_device(device) for device in disk.devices],
             "partitions": [

@@ -91,10 +91,11 @@ def beside(
         stem = path.removesuffix(SUFFIX)
         listed = [f"{stem}{end}" for end in (".manifest", ".size") if f"{stem}{end}" in files.nodes]
         for name in (name for name in listed if name not in new and name not in removed):
-            yield name, _manifest(source) if name.endswith(".manifest") else _size(source)
+            yield name, manifest_of(source) if name.endswith(".manifest") else size_of(source)
 
 
-def _manifest(source: Path) -> bytes:
+def manifest_of(source: Path) -> bytes:
+    """The packages in an image, as `dpkg-query -W` lists them; nothing without dpkg."""
     found = opened(source)
     inodes = dict(found.files())
     if STATUS not in inodes:
@@ -102,7 +103,7 @@ def _manifest(source: Path) -> bytes:
     return manifest(b"".join(found.pieces(inodes[STATUS])).decode(errors="replace")).encode()
 
 
-def _size(source: Path) -> bytes:
+def size_of(source: Path) -> bytes:
     """What `du -sx --block-size=1` would say of it, with clusters of 4 KiB."""
     unique: Iterable[File] = {id(f): f for f in squashfs.listing(source).files.values()}.values()
     used = CLUSTER + sum(

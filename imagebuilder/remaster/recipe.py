@@ -15,7 +15,10 @@ from imagebuilder.errors import ConfigError
 
 SCHEMA = "remaster/schemas/recipe.json"
 NESTED = ("initrd", "test")
-FILES = ("output", "tree", "patch", "module", "keep", "diff")  # values that name files here
+FILES = (  # values that name files here
+    "output", "tree", "patch", "module", "keep", "diff", "answers", "answers-pre", "answers-post",
+    "deb",
+)  # fmt: skip
 WISHES = ("add", "append", "program")  # values like SOURCE:PATH
 REFERENCE = {"initrd-path": "initrd"}  # options that are not named as their key is
 

@@ -238,6 +238,9 @@ def _root_view(sandbox: Sandbox) -> None:
     kernel.mount("", "/", flags=Mount.PRIVATE | Mount.RECURSIVE)
     kernel.mount(str(root), root, flags=Mount.BIND | Mount.RECURSIVE)
     _furnish(root, (*DEVICES, *sandbox.devices))
+    for name, destination in sandbox.links:
+        (root / "dev" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "dev" / name).symlink_to(destination)
     _directory(root / "run")
     kernel.mount("tmpfs", root / "run", "tmpfs", QUIET, "mode=755")
     _directory(root / "run/lock", 0o1777)

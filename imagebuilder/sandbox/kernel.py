@@ -78,9 +78,13 @@ def unmount(target: str | Path, *, busy: bool = True) -> None:
 
 
 def trim(point: Path) -> None:
-    """Tell the device below the filesystem at `point` what is free (`fstrim(8)`)."""
+    """Tell the device below the filesystem at `point` what is free (`fstrim(8)`).
+
+    Everything is written before, as blocks of a deleted file are free only when that is.
+    """
     fd = os.open(point, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        _check(_libc.syncfs(fd), f"syncfs of {point}")
         fcntl.ioctl(fd, FITRIM, struct.pack("=QQQ", 0, 2**64 - 1, 0))
     finally:
         os.close(fd)

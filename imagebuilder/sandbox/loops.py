@@ -22,7 +22,7 @@ CONTROL = Path("/dev/loop-control")
 ADD, GET_FREE, CONFIGURE = 0x4C80, 0x4C82, 0x4C0A  # linux/loop.h
 GET_STATUS, CLEAR = 0x4C05, 0x4C01
 DISCARD = 0x1277  # linux/fs.h, BLKDISCARD
-AUTOCLEAR = 4
+READ_ONLY, AUTOCLEAR = 1, 4
 SHOWN = 16
 TRIES = 64  # somebody else may be quicker to take a free device
 INFO = struct.Struct("=QQQQQIIII64s64s32sQQ")  # struct loop_info64
@@ -43,6 +43,7 @@ class Part:
     size: int = 0
     sector: int = 512
     shown: bool = False
+    read_only: bool = False
 
 
 @contextmanager
@@ -162,13 +163,15 @@ def _control(request: int, number: int = 0) -> int:
 def _configure(device: Path, part: Part, flags: int) -> int | None:
     """A descriptor that keeps the device set up; None if somebody else was quicker."""
     name = os.fsencode(part.file)[-63:]
+    flags |= READ_ONLY if part.read_only else 0
+    mode = os.O_CLOEXEC | (os.O_RDONLY if part.read_only else os.O_RDWR)
     info = INFO.pack(
         0, 0, 0, part.offset, part.size, 0, 0, 0, flags, name, b"", b"", 0, 0
     )  # fmt: skip
-    fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+    fd = os.open(device, mode)
     backing = -1
     try:
-        backing = os.open(part.file, os.O_RDWR | os.O_CLOEXEC)
+        backing = os.open(part.file, mode)
         fcntl.ioctl(fd, CONFIGURE, CONFIG.pack(backing, part.sector, info))
     except OSError as error:
         os.close(fd)

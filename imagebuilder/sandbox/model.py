@@ -29,5 +29,6 @@ class Sandbox:
     furnish: Path | None = None
     binds: tuple[Bind, ...] = ()
     devices: tuple[str, ...] = ()  # of the host, by name in /dev, that a root's /dev has too
+    links: tuple[tuple[str, str], ...] = ()  # symlinks in a root's /dev: name, destination
     network: bool = True
     deadline: float = 0.0

@@ -52,6 +52,19 @@ def for_tests(
     )
 
 
+def for_networks(name: str, packages: Mapping[str, str], files: tuple[str, ...]) -> Tool:
+    """A row for a boot loader that machines get by network."""
+    purpose = "boot loader for networks"
+    return Tool(
+        name=name,
+        features=("netboot",),
+        purpose=purpose,
+        packages=packages,
+        files=files,
+        version=(),
+    )
+
+
 def shared(name: str) -> tuple[str, ...]:
     """Where a shared library may be."""
     triplets = ("x86_64-linux-gnu", "aarch64-linux-gnu")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from imagebuilder.errors import ConfigError
 from imagebuilder.tools.model import DEBIAN, REDHAT, SUSE, UBUNTU, Tool, library, named, shared
+from imagebuilder.tools.networks import FOR_NETWORKS
 from imagebuilder.tools.testing import FOR_TESTS
 
 FAMILIES: Mapping[str, tuple[str, ...]] = {
@@ -30,10 +31,13 @@ JOBS: Mapping[str, tuple[str, ...]] = {
     "build": ("shell", "tar", "debian", "ext4", "vfat", "qcow2"),
     "formats": ("shell", "tar", "qemu-img", "mksquashfs", "push"),
     "boot": ("boot", "uefi", "seed"),
+    "existing": ("shell", "tar", "existing", "published"),
     "foreign": ("shell", "tar", "debian", "ext4", "vfat", "qcow2", "foreign"),
     "initrd": ("shell", "initrd"),
     "iso": ("shell", "iso", "initrd"),
     "squashfs": ("shell", "squashfs"),
+    "netboot": ("shell", "netboot", "initrd"),
+    "deb": ("shell", "deb", "initrd"),
     "test": (
         *("shell", "tar", "download", "debian", "ext4", "vfat", "xfs", "btrfs", "thin-pool"),
         *("qcow2", "boot", "uefi", "seed", "initrd", "iso", "squashfs", "rpm", "zypper"),
@@ -47,10 +51,13 @@ ELEMENTS: Mapping[str, tuple[str, ...]] = {
     "container-root": ("containers",),
     "debian": ("debian",),
     "debian-minimal": ("debian",),
+    "existing-image": ("existing",),
     "iso": ("iso", "vfat"),
     "iso-medium": ("iso", "vfat", "squashfs", "initrd"),
+    "replace-partition": ("existing",),
+    "squashfs-root": ("squashfs",),
     "source-repositories": ("sources",),
-    "ubuntu": ("ubuntu",),
+    "ubuntu": ("published",),
     "ubuntu-minimal": ("ubuntu",),
     "vm": ("ext4", "vfat", "qcow2"),
     "yum-minimal": ("rpm",),
@@ -86,7 +93,7 @@ TOOLS = (
     ),
     Tool(
         name="gpgv",
-        features=("debian", "ubuntu"),
+        features=("debian", "ubuntu", "published"),
         purpose="checks package mirrors",
         packages=named("gpgv", "gnupg2", "gpg2"),
     ),
@@ -120,8 +127,8 @@ TOOLS = (
     ),
     Tool(
         name="gpg",
-        features=("rpm", "zypper", "test"),
-        purpose="checks signatures of packages",
+        features=("rpm", "zypper", "deb", "test"),
+        purpose="checks and makes signatures of packages",
         packages=named("gpg", "gnupg2", "gpg2"),
     ),
     Tool(
@@ -132,8 +139,8 @@ TOOLS = (
     ),
     Tool(
         name="skopeo",
-        features=("containers",),
-        purpose="copies container images from registries",
+        features=("containers", "push", "test"),
+        purpose="copies container images from and to registries",
         packages=named("skopeo"),
     ),
     Tool(
@@ -178,7 +185,7 @@ TOOLS = (
     ),
     Tool(
         name="mke2fs",
-        features=("ext4",),
+        features=("ext4", "existing"),
         purpose="makes ext2, ext3 and ext4",
         packages=named("e2fsprogs"),
         version=("-V",),
@@ -221,13 +228,13 @@ TOOLS = (
     ),
     Tool(
         name="mcopy",
-        features=("vfat", "seed"),
+        features=("vfat", "seed", "existing"),
         purpose="copies files into them",
         packages=named("mtools"),
     ),
     Tool(
         name="qemu-img",
-        features=("qcow2", "qemu-img", "boot"),
+        features=("qcow2", "qemu-img", "boot", "existing"),
         purpose="writes qcow2 and other images",
         packages=named("qemu-utils", "qemu-img", "qemu-tools"),
         minimum="5.0",
@@ -323,7 +330,7 @@ TOOLS = (
     ),
     Tool(
         name="sqfs2tar",
-        features=("squashfs",),
+        features=("squashfs", "published"),
         purpose="reads squashfs images",
         packages=named("squashfs-tools-ng"),
     ),
@@ -342,11 +349,12 @@ TOOLS = (
         minimum="4.4",  # the same bytes again
     ),
     Tool(
-        name="skopeo",
-        features=("push", "test"),
-        purpose="pushes container images",
-        packages=named("skopeo"),
+        name="dpkg-deb",
+        features=("deb",),
+        purpose="unpacks and builds packages",
+        packages=named("dpkg"),
     ),
+    *FOR_NETWORKS,
     *FOR_TESTS,
 )
 FEATURES = tuple(dict.fromkeys(feature for tool in TOOLS for feature in tool.features))

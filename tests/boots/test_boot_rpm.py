@@ -81,7 +81,7 @@ def ask(images: Workshop, image: Path, *words: str) -> dict[str, str]:
         "boot", str(image), "--timeout", "400", "--expect", "all said", "--expect", "login:", *words
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
-    said = re.findall(r"answer (\w+): (.*)", done.stdout)
+    said = re.findall(r"answer (\w+):(.*)", done.stdout)
     return {name: text.strip() for name, text in said}
 
 

@@ -277,6 +277,31 @@ def test_without_repositories_of_a_release_there_is_no_bootstrap(workshop: Works
     assert "DIB_RELEASE" in done.stdout
 
 
+@pytest.mark.skipif(not shutil.which("zypper"), reason="needs zypper")
+def test_an_opensuse_is_made_by_zypper(workshop: Workshop, system: System, mirror: Archive) -> None:
+    done = workshop.create(
+        "-n", "-o", "suse", "-t", "tar", "-p", "farewell", "opensuse-minimal",
+        DIB_ZYPPER_REPOS=f"oss=>{mirror.url}/os", DIB_ZYPPER_GPG_KEY=str(system.key),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+    with tarfile.open(workshop.directory / "suse.tar") as archive:
+        names = set(archive.getnames())
+    assert {"./usr/bin/part", "./usr/bin/greet", "./usr/bin/zypper"} <= names
+    assert any(name.startswith("./usr/lib/modules/6") for name in names)
+
+
+@pytest.mark.skipif(not shutil.which("zypper"), reason="needs zypper")
+def test_zypper_refuses_an_index_that_nobody_signed(
+    workshop: Workshop, system: System, mirror: Archive
+) -> None:
+    done = workshop.create(
+        "-n", "-o", "suse", "-t", "tar", "opensuse-minimal",
+        DIB_ZYPPER_REPOS=f"oss=>{mirror.url}/strangers", DIB_ZYPPER_GPG_KEY=str(system.key),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "zypper-minimal: the signature is not trusted: " in done.stdout
+
+
 @pytest.mark.parametrize(
     ("element", "release", "package"),
     [

@@ -26,11 +26,11 @@ LAYERS: tuple[frozenset[str], ...] = (  # a module may import its own package an
     frozenset({"process", "codec"}),
     frozenset({"options", "element", "disk"}),
     frozenset({"plan"}),
-    frozenset({"sandbox", "cache"}),
+    frozenset({"sandbox", "cache", "signing"}),
     frozenset({"hooks", "filesystems", "boot", "formats", "machine", "publish", "report"})
-    | {"initrd", "iso", "lint", "oci", "rpmdb", "squashfs"},
+    | {"initrd", "iso", "lint", "oci", "rpmdb", "squashfs", "existing", "answers", "deb"},
     frozenset({"build", "remaster"}),
-    frozenset({"batch"}),
+    frozenset({"batch", "netboot"}),
     frozenset({"cli"}),
 )
 DECIDING = frozenset({"options", "element", "disk", "plan"}).union(*LAYERS[:2])

@@ -43,7 +43,7 @@ def test_everything_is_formatted() -> None:
 
 
 def test_types_check() -> None:
-    assert not module("mypy", "imagebuilder", "diskimage_builder")
+    assert not module("mypy", "imagebuilder")
 
 
 def test_shell_scripts_are_clean() -> None:

@@ -27,7 +27,7 @@ plain:
         ("ubuntu", {"cron": "cron", "nova-api": "nova-of-ubuntu", "plain": "plain"}),
         ("debian", {"cron": "cron", "nova-api": "nova-of-debian", "plain": "plain"}),
         ("centos", {"cron": "crond", "nova-api": "openstack-nova-api", "plain": "plain"}),
-        ("rocky", {"cron": "cron", "nova-api": "openstack-nova-api", "plain": "plain"}),
+        ("rocky", {"cron": "crond", "nova-api": "openstack-nova-api", "plain": "plain"}),
     ],
 )
 def test_distribution_then_family_then_default_then_the_service_itself(

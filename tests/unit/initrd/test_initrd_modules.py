@@ -9,7 +9,7 @@ import pytest
 
 from imagebuilder.codec import standard
 from imagebuilder.errors import ConfigError
-from imagebuilder.initrd import libraries, load, modules, newc, rootfs
+from imagebuilder.initrd import kernels, libraries, load, modules, newc, rootfs
 from imagebuilder.initrd.libraries import Home
 from imagebuilder.initrd.model import Archive, Entry
 from imagebuilder.initrd.rootfs import Rootfs
@@ -157,3 +157,23 @@ def test_a_static_program_brings_nothing() -> None:
     entry = Entry(name="bin/p", mode=0o100755, content=b"#!/bin/sh\n")
     home = Home(root=made({"init": b""}), tree=Path("/"), epoch=0, where="x")
     assert libraries.closure(entry, home) == []
+
+
+@pytest.mark.parametrize(
+    ("initrd", "kernel"),
+    [
+        ("agent.initramfs", "agent.kernel"),
+        ("web.initrd", "web.vmlinuz"),
+        ("initrd.img-6.1.0-1-amd64", "vmlinuz-6.1.0-1-amd64"),
+        ("initramfs-6.1.img", "vmlinuz-6.1"),
+        ("initrd.gz", "linux"),
+        ("initrd", "vmlinuz"),
+        ("initrd.img", "linux26"),
+    ],
+)
+def test_the_kernel_beside_an_initrd_is_found(tmp_path: Path, initrd: str, kernel: str) -> None:
+    (tmp_path / kernel).write_bytes(bytes(0x202) + b"HdrS")
+    (tmp_path / "other").write_bytes(bytes(0x202) + b"HdrS")
+    assert kernels.beside(tmp_path / initrd) == tmp_path / kernel
+    (tmp_path / kernel).write_bytes(b"text")
+    assert kernels.beside(tmp_path / initrd) is None

@@ -1,0 +1,142 @@
+"""A disk image that is there already takes the place of the tree: hooks change it where it lies.
+
+A raw copy of the disk is made in the scratch directory, only of what it has in it. Its
+filesystems are mounted in the tree's place, from before the first phase until after the last,
+in the builder's own mount namespace. Then the copy is converted like any disk. Partition
+table, boot blocks, labels and UUIDs are not touched by anybody, and so stay.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from imagebuilder import process
+from imagebuilder.build.pour import first_device, stage
+from imagebuilder.disk.image import Image
+from imagebuilder.disk.model import Table
+from imagebuilder.errors import ConfigError, ToolMissingError
+from imagebuilder.events import Listener, Said
+from imagebuilder.existing import attach, grow, release, source
+from imagebuilder.existing.attach import Opened, Opening
+from imagebuilder.filesystems import mounted
+from imagebuilder.hooks.place import Place
+from imagebuilder.plan.model import Draft
+
+RAW = "existing.raw"
+TABLES = {Table.GPT: "gpt", Table.MBR: "msdos", None: "none"}
+
+
+@dataclass(slots=True, kw_only=True)
+class ExistingDisk:
+    """The open disk: what hooks are told about it, and how it becomes an image again."""
+
+    draft: Draft
+    opened: Opened
+    listen: Listener
+    since: int  # nanoseconds: what was changed later was changed by this build
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """What hooks that want to see a disk are told, in diskimage-builder's form."""
+        devices = {"image0": self.opened.whole} | {
+            area.device: device for area, device in self.opened.devices.items()
+        }
+        pairs = "".join(f" [{name}]={device} " for name, device in devices.items())
+        return {"IMAGE_BLOCK_DEVICE": str(self.opened.whole), "IMAGE_BLOCK_DEVICES": pairs}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The devices' names in /dev."""
+        devices = (self.opened.whole, *self.opened.devices.values())
+        return tuple(dict.fromkeys(device.name for device in devices))
+
+    @property
+    def links(self) -> tuple[tuple[str, str], ...]:
+        """The names by which programs look for them."""
+        return tuple(attach.device_links(self.opened))
+
+    @property
+    def points(self) -> tuple[Path, ...]:
+        """Where its filesystems are mounted, outermost first."""
+        return tuple(point for _, point in self.opened.mounted)
+
+    @contextmanager
+    def detached(self) -> Generator[Mapping[str, Image], None, None]:
+        """Write everything, unmount, and give the image; raise BuildError if it is in use."""
+        with stage(self.listen, "close"):
+            self.opened.close()
+        name = first_device(self.draft.disk).name
+        yield {name: Image(file=self.opened.opening.raw)}
+
+
+def check(draft: Draft) -> None:
+    """Raise ToolMissingError or ConfigError if the image cannot be opened here."""
+    if draft.existing is None:
+        return
+    reason = mounted.obstacle("ext4")
+    if reason:
+        raise ToolMissingError(
+            f"the image cannot be opened: {reason}",
+            where=str(draft.existing),
+            hint="build as root on a host with loop devices",
+        )
+    if not source.compressor(draft.existing):
+        told = source.inspect(draft.existing, process.run)
+        wanted = draft.request.image_size
+        if wanted is not None and wanted < told.size:
+            raise ConfigError(
+                f"the image is larger than that: {told.size}",
+                where="--image-size",
+                hint="a disk that is there can grow, not shrink",
+            )
+
+
+@contextmanager
+def opened(
+    draft: Draft, place: Place, listen: Listener
+) -> Generator[ExistingDisk | None, None, None]:
+    """The disk that the build changes, mounted in the tree's place; None if it makes a new one."""
+    if draft.existing is None:
+        yield None
+        return
+    raw, size = place.images / RAW, draft.request.image_size
+    with ExitStack() as held:
+        with stage(listen, "open"):
+            source.write_raw(draft.existing, raw, process.run)
+            grown = grow.enlarge(raw, size, process.run) if size is not None else None
+            opening = Opening(raw=raw, tree=place.tree, scratch=place.scratch, run=process.run)
+            disk = held.enter_context(attach.opened(opening))
+            if grown is not None:
+                grow.fill(disk, grown, process.run)
+        for what in disk.missing:
+            listen(Said(f"{what} is not there, and not mounted", warning=True))
+        yield ExistingDisk(draft=draft, opened=disk, listen=listen, since=time.time_ns())
+
+
+def told(draft: Draft, disk: ExistingDisk | None) -> Draft:
+    """The draft with what is known of the disk only when it is open."""
+    if disk is None:
+        return draft
+    return replace(draft, variables={**draft.variables, **_facts(draft, disk)})
+
+
+def _facts(draft: Draft, disk: ExistingDisk) -> Mapping[str, str]:
+    """What the disk says of itself; what the caller says of its system counts for more."""
+    found = disk.opened
+    root = found.root.content
+    labels = {m.point: m.area.content.label for m, _ in found.mounted if m.area.content}
+    system = release.load(found.opening.tree)
+    return {
+        **{key: value for key, value in system.items() if not draft.variables.get(key)},
+        "DIB_BOOT_LABEL": labels.get("/boot", ""),
+        "DIB_MOUNTPOINTS": "|".join(mounting.point for mounting, _ in found.mounted),
+        "DIB_ROOT_FSTYPE": root.type if root else "",
+        "DIB_ROOT_LABEL": root.label if root else "",
+        "IMAGEBUILDER_PARTITION_TABLE": TABLES[found.contents.table],
+        "IMAGEBUILDER_ROOT_FSTYPE": root.type if root else "",
+        "IMAGEBUILDER_ROOT_UUID": root.uuid if root else "",
+    }

@@ -1,0 +1,1 @@
+"""Debian packages taken apart and built again, and the pools that they are in."""

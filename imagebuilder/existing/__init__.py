@@ -1,0 +1,1 @@
+"""Disk images that somebody else has made: what is in them, and their filesystems as one tree."""
