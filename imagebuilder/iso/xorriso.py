@@ -73,6 +73,7 @@ def copy(wanted: Copy) -> Command:
         "-outdev", f"stdio:{wanted.target}",
         *(JOLIET if wanted.iso.joliet else ()),
         "-compliance", "no_emul_toc",
+        "-stdio_sync", "off",  # whoever places the file syncs it, once
         "-padding", "included",
         "-boot_image", "any", "replay",
         *_esp(wanted),

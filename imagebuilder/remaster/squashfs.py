@@ -8,8 +8,8 @@ import shutil
 import stat
 import tarfile
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -26,8 +26,9 @@ from imagebuilder.initrd.source import Wish
 from imagebuilder.remaster import output
 from imagebuilder.remaster.initrd import Substitution
 from imagebuilder.remaster.output import Target
-from imagebuilder.squashfs import stream, superblock
+from imagebuilder.squashfs import rawtar, stream, superblock
 from imagebuilder.squashfs.image import Image, opened
+from imagebuilder.squashfs.rawtar import Raw
 from imagebuilder.squashfs.superblock import Superblock
 
 MEMBERS = {
@@ -236,32 +237,85 @@ def _text_changes(changes: TreeChanges, where: str) -> Iterator[tuple[str, Chang
 def write(image: Path, path: Path, edit: Edit) -> None:
     """Write the image with the changes to a new file, in one stream; raise as `rewrite` does."""
     like = superblock.load(image)
-    saved: dict[str, tuple[tarfile.TarInfo, IO[bytes]]] = {}
-    inherited = {heir: first for first, heir in edit.heirs.items()}
     with (
         ExitStack() as spools,
-        stream.writer(path, like) as target,
-        stream.members(image) as archive,
+        stream.packed(path, like) as target,
+        stream.unpacked(image) as source,
     ):
-        for name, member in stream.names(archive):
-            content = archive.extractfile(member) if member.isreg() else None
-            first = stream.clean(member.linkname) if member.islnk() else ""
-            if name in edit.gone:
-                if name in edit.heirs and content:
-                    saved[name] = (member, spools.enter_context(_spooled(content)))
-            elif name in inherited:
-                older, spool = saved.pop(inherited[name])
-                older.name = member.name
-                older.pax_headers = _without_keys(older, "path")
-                _put(target, older, spool, edit.contents.get(inherited[name], ()))
-            else:
-                if first in edit.heirs:
-                    member.linkname = f"./{edit.heirs[first]}"
-                    member.pax_headers = _without_keys(member, "linkpath")
-                _put(target, member, content, edit.contents.get(name, ()))
+        passage = _Passage(edit, source.read, target.write, spools)
+        for member in rawtar.members(source.read):
+            passage.take(member)
         for entry in edit.new:
-            target.addfile(*_member(entry))
+            passage.put(*_member(entry))
+        target.write(bytes(2 * rawtar.BLOCK))
     _check(path, image, edit)
+
+
+class _Passage:
+    """The way of members from the old stream to the new one; most of them pass as they are.
+
+    `saved` has the content of names that go, for the next name of the same file.
+    """
+
+    def __init__(
+        self, edit: Edit, read: rawtar.Read, write: Callable[[bytes], object], spools: ExitStack
+    ) -> None:
+        self.edit, self.read, self.write, self.spools = edit, read, write, spools
+        self.saved: dict[str, tuple[tarfile.TarInfo, IO[bytes]]] = {}
+        self.inherited = {heir: first for first, heir in edit.heirs.items()}
+
+    def take(self, member: Raw) -> None:
+        """Pass a member on, changed if it is to change."""
+        name, first = stream.clean(member.name), stream.clean(member.link)
+        if name in self.edit.gone:
+            if name in self.edit.heirs and member.size:
+                self.saved[name] = (member.parsed(), self.content(member))
+            else:
+                rawtar.copied(self.read, len, member)  # to nowhere
+        elif name in self.inherited and self.inherited[name] in self.saved:
+            older, content = self.saved.pop(self.inherited[name])
+            older.name = member.parsed().name
+            older.pax_headers = _without_keys(older, "path")
+            self.put(older, content, self.edit.contents.get(self.inherited[name], ()))
+        elif name in self.edit.contents or first in self.edit.heirs:
+            self.change(member, name, first)
+        else:
+            self.write(member.head)
+            rawtar.copied(self.read, self.write, member)
+
+    def change(self, raw: Raw, name: str, first: str) -> None:
+        """Pass on a member with other content, or a link to another name."""
+        member, content = raw.parsed(), self.content(raw)
+        if first in self.edit.heirs:
+            member.linkname = f"./{self.edit.heirs[first]}"
+            member.pax_headers = _without_keys(member, "linkpath")
+        self.put(member, content if member.isreg() else None, self.edit.contents.get(name, ()))
+
+    def content(self, member: Raw) -> IO[bytes]:
+        """The content of a member, kept until the image is written."""
+        spool = tempfile.SpooledTemporaryFile(2**24)  # ruff: ignore[open-file-with-context-handler]
+        self.spools.callback(spool.close)
+        rawtar.copied(self.read, spool.write, member)
+        spool.truncate(member.size)
+        spool.seek(0)
+        return spool
+
+    def put(
+        self,
+        member: tarfile.TarInfo,
+        content: IO[bytes] | None = None,
+        changes: Iterable[Change] = (),
+    ) -> None:
+        """Write a member that is new or other than it was."""
+        for change in changes:
+            if content is not None:
+                data = change(content.read())
+                member.size, content = len(data), io.BytesIO(data)
+                member.pax_headers = _without_keys(member, "size")
+        self.write(member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
+        while content is not None and (piece := content.read(2**20)):
+            self.write(piece)
+        self.write(bytes(-member.size % rawtar.BLOCK))
 
 
 def _layered(path: Path, entries: Iterable[Entry], like: Superblock) -> None:
@@ -270,33 +324,9 @@ def _layered(path: Path, entries: Iterable[Entry], like: Superblock) -> None:
             target.addfile(*_member(entry))
 
 
-def _put(
-    target: tarfile.TarFile,
-    member: tarfile.TarInfo,
-    content: IO[bytes] | None,
-    changes: Iterable[Change],
-) -> None:
-    for change in changes:
-        if content is not None:
-            data = change(content.read())
-            member.size, content = len(data), io.BytesIO(data)
-            member.pax_headers = _without_keys(member, "size")
-    target.addfile(member, content)
-
-
 def _without_keys(member: tarfile.TarInfo, *keys: str) -> dict[str, str]:
     """The extended headers but these, which would win over the member's own fields."""
     return {key: value for key, value in member.pax_headers.items() if key not in keys}
-
-
-@contextmanager
-def _spooled(content: IO[bytes]) -> Generator[IO[bytes], None, None]:
-    """A copy of the content, kept until the image is written."""
-    with tempfile.SpooledTemporaryFile(2**24) as spool:
-        while piece := content.read(2**20):
-            spool.write(piece)
-        spool.seek(0)
-        yield spool
 
 
 def _member(entry: Entry) -> tuple[tarfile.TarInfo, IO[bytes] | None]:

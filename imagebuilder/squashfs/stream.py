@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tarfile
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
 
@@ -58,6 +59,35 @@ def members(image: Path) -> Generator[tarfile.TarFile, None, None]:
             raise ConfigError(f"cannot be read: {error}", where=str(image)) from error
         while file.read(2**20):  # a program that cannot write any more would end with an error
             pass
+
+
+@contextmanager
+def unpacked(image: Path) -> Generator[IO[bytes], None, None]:
+    """The image as an archive, in bytes; raise ConfigError if it cannot be read to its end."""
+    with (
+        process.reading(unpack(image)) as file,
+        os.fdopen(os.dup(file.fileno()), "rb", BUFFER) as source,
+    ):
+        try:
+            yield source
+        except tarfile.TarError as error:
+            raise ConfigError(f"cannot be read: {error}", where=str(image)) from error
+        while source.read(BUFFER):  # a program that cannot write would end with an error
+            pass
+
+
+@contextmanager
+def packed(image: Path, like: Superblock) -> Generator[IO[bytes], None, None]:
+    """What takes the bytes of an archive that becomes an image."""
+    with process.writing(pack(image, like)) as file:
+        sink = io.BufferedWriter(io.FileIO(os.dup(file.fileno()), "wb"), BUFFER)
+        try:
+            yield sink
+            sink.close()
+        except BaseException:
+            with suppress(OSError, ValueError):  # an archive that failed gets no end
+                sink.detach().close()
+            raise
 
 
 @contextmanager
