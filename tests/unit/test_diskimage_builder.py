@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from diskimage_builder import element_dependencies, logging_config, paths, version
+
 from imagebuilder import __version__
 from imagebuilder.element.load import builtin
 
