@@ -12,14 +12,17 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import imagebuilder
 from imagebuilder.disk.fstab import fstab
 from imagebuilder.element.model import ALL_PHASES, PHASES, Element, Phase
 from imagebuilder.plan import breaks
 from imagebuilder.plan.model import Plan
 from imagebuilder.plan.owned import Owned, owned, sha256
 
+LIBRARY = Path(imagebuilder.__file__).parent / "lib"
 FORMAT = "3"  # part of every id: a change in what phases do on their own changes it
 STEPS = (  # phases whose effect is one layer, and the step's name
     ("root", ("root",)),
@@ -135,6 +138,18 @@ def _content(path: str) -> str:
     return sha256(file.read_bytes()) if path and file.is_file() else path
 
 
+@cache
+def _library() -> str:
+    """The digest of the programs and shell libraries that all hooks find."""
+    files = [path for path in LIBRARY.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return sha256(
+        json.dumps([
+            [path.relative_to(LIBRARY).as_posix(), sha256(path.read_bytes())]
+            for path in sorted(files)
+        ]).encode()
+    )
+
+
 def refreshed(plan: Plan) -> str:
     """The first step that `--refresh` asks to take again; nothing if it does not."""
     wanted, files = set(plan.request.refresh), owned(plan.draft)
@@ -190,6 +205,7 @@ def _step(
         **dict(_variables(plan, name, elements if known else None)),
         **dict(pair for phase in phases for pair in _other_inputs(plan, phase)),
         "architecture": plan.request.arch,
+        "programs for hooks": _library(),
     }
     return StepInputs(name=name, phases=phases, inputs=dict(sorted(inputs.items())), known=known)
 
