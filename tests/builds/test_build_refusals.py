@@ -88,7 +88,10 @@ def test_a_bad_variable(
     ("files", "said"),
     [
         ({"package-installs.yaml": "a:\n  phase: [\n"}, ("package-installs.yaml:3:1", "YAML")),
-        ({"package-installs.yaml": "a:\n  phases: x\n"}, ("package-installs.yaml:2:3", "'phase'")),
+        (
+            {"element.yaml": "summary: x\n", "package-installs.yaml": "a:\n  phases: x\n"},
+            ("package-installs.yaml:2:3", "'phase'"),
+        ),
         ({"element.yaml": "sumary: x\n"}, ("element.yaml:1:1", "'summary'")),
         ({"pkg-map": "{"}, ("pkg-map:1:2",)),
         ({"element-deps": "a b\n"}, ("element-deps:1",)),
