@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
@@ -264,3 +265,25 @@ def volume(image: Path, name: str) -> tuple[int, int]:
     count = int(about.split("extent_count = ")[1].split()[0])
     start = int(about.split("stripes = [")[1].split("]")[0].split(",")[1])
     return 2 * MIB + start * 4 * MIB, count * 4 * MIB
+
+
+@pytest.mark.parametrize(
+    ("layout", "kinds", "sector"),
+    [
+        ("block-device-efi-4k", ["C12A7328", "21686148", "0FC63DAF"], 4096),
+        ("block-device-efi-lvm", ["C12A7328", "21686148", "E6D6D379"], 512),
+    ],
+)
+def test_a_layout_of_ours_is_on_the_disk(
+    workshop: Workshop, layout: str, kinds: list[str], sector: int
+) -> None:
+    workshop.element("packages", {"bin/install-packages": "#!/bin/bash\necho installing $*\n"})
+    words = ("tiny", "packages", layout, "--image-size", "3")
+    done = workshop.create("-n", "-t", "raw", "-o", "out", *words)
+    assert done.returncode == 0, done.stdout
+    with (workshop.directory / "out.raw").open("rb") as disk:
+        disk.seek(sector)
+        assert disk.read(8) == b"EFI PART"
+        disk.seek(2 * sector)
+        types = [str(UUID(bytes_le=disk.read(128)[:16])) for _ in kinds]
+    assert [each.split("-")[0].upper() for each in types] == kinds

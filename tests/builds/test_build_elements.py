@@ -394,3 +394,21 @@ def test_machines_of_other_kinds_are_left_alone(workshop: Workshop) -> None:
     assert not [name for name in image.texts if name.startswith("etc/selinux")]
     assert "iscsi_ibft" in image.texts["etc/modules-load.d/ibft.conf"]
     assert "systemctl enable init-ibft-interfaces.service" in image.called
+
+
+def test_pip_has_a_cache_on_the_host_while_the_image_is_built(workshop: Workshop) -> None:
+    stand_ins(workshop)
+    workshop.element("fetches", {"install.d/50-fetch": "echo wheel >$PIP_CACHE_DIR/wheel\n"})
+    image = build(workshop, "pip-cache", "fetches")
+    (kept,) = (workshop.directory / ".cache").rglob("pip/wheel")
+    assert kept.read_text() == "wheel\n"
+    assert not any("wheel" in name for name in image.texts)
+
+
+def test_modules_are_blacklisted_by_the_older_name_too(workshop: Workshop) -> None:
+    stand_ins(workshop)
+    image = build(workshop, "modprobe-blacklist", DIB_MODPROBE_BLACKLIST="floppy pcspkr")
+    lines = "".join(
+        text for name, text in image.texts.items() if name.startswith("etc/modprobe.d/")
+    )
+    assert {"blacklist floppy", "blacklist pcspkr"} <= set(lines.splitlines())
