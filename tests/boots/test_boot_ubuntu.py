@@ -108,7 +108,7 @@ def test_an_ubuntu_machine_is_what_a_user_expects(images: Workshop, cloud: Path)
     assert first["firmware"] == "bios"
     assert int(first["grub"]) >= 2
 
-    again = ask(images, cloud, "--overlay", str(disk), "--disk-size", "5GiB", "--firmware", "uefi")
+    again = ask(images, cloud, "--overlay", str(disk), "--disk-size", "5GiB", "--secure-boot")
     assert again["system"] == "running", again
     assert not again["failed"]
     assert again["firmware"] == "uefi"
