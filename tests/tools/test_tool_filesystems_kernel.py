@@ -27,7 +27,8 @@ XFS = Filesystem(
     name="mkfs_root", base="root", type="xfs", label="root",
     uuid=UUID("5e6d6c1f-0000-4000-8000-000000000001"),
 )  # fmt: skip
-BTRFS = replace(XFS, type="btrfs")
+# mkfs.btrfs wants a UUID that no block device has, those of other tests among them.
+BTRFS = replace(XFS, type="btrfs", uuid=UUID("b7f50000-0000-4000-8000-000000000001"))
 KINDS = [(xfs, XFS), (btrfs, BTRFS)]
 
 
