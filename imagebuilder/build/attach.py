@@ -8,7 +8,6 @@ directory while hooks run, and is poured once more afterwards.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from imagebuilder.build import disk_state
 from imagebuilder.build.pour import Pouring, embed_boot, first_device, poured, stage
 from imagebuilder.disk.image import Image
 from imagebuilder.disk.model import Disk, Layout, Placed
-from imagebuilder.errors import BuildError, ConfigError, ToolMissingError
+from imagebuilder.errors import ConfigError, ToolMissingError
 from imagebuilder.filesystems import mounted
 from imagebuilder.formats import assembled
 from imagebuilder.sandbox import kernel, loops
@@ -85,12 +84,7 @@ class Attached:
         elif fs.type not in NOT_TRIMMED:
             with suppress(OSError):  # a device that cannot discard
                 kernel.trim(point)
-        try:
-            kernel.unmount(point, busy=False)
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                raise
-            raise BuildError(f"{fs.mount_point} is still in use", where="detaching") from error
+        kernel.leave(point, fs.mount_point, where="detaching")
 
 
 def check(disk: Disk, why: str) -> None:

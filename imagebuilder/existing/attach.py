@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imagebuilder import paths, process
-from imagebuilder.errors import BuildError, ConfigError
+from imagebuilder.errors import ConfigError
 from imagebuilder.existing import ext, mounts, table, vfat
 from imagebuilder.existing.model import Area, Contents, Mounting
 from imagebuilder.existing.release import OS_RELEASE
@@ -226,12 +226,7 @@ def _leave(disk: Opened, mounting: Mounting, point: Path) -> None:
     elif not opening.read_only:
         with suppress(OSError):  # a device that cannot discard
             kernel.trim(point)
-    try:
-        kernel.unmount(point, busy=False)
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        raise BuildError(f"{mounting.point} is still in use", where="closing the image") from error
+    kernel.leave(point, mounting.point, where="closing the image")
     if not opening.read_only and kind.startswith("ext"):
         ext.restore(opening.raw, area, mounting.point, opening.run)
 

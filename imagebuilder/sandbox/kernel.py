@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import signal
 import struct
 from enum import IntFlag
 from pathlib import Path
+
+from imagebuilder.errors import BuildError
 
 
 class Namespace(IntFlag):
@@ -75,6 +78,16 @@ def bind(source: Path, target: Path, *, writable: bool = False) -> None:
 def unmount(target: str | Path, *, busy: bool = True) -> None:
     """Detach what is mounted at `target`; unless `busy` may be, all of it is written by then."""
     _check(_libc.umount2(os.fsencode(target), DETACH if busy else 0), f"unmount {target}")
+
+
+def leave(target: Path, name: str, *, where: str) -> None:
+    """Unmount `target`, all written; raise BuildError, which calls it `name`, if it is in use."""
+    try:
+        unmount(target, busy=False)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        raise BuildError(f"{name} is still in use", where=where) from error
 
 
 def trim(point: Path) -> None:
