@@ -84,7 +84,7 @@ def _finish(
     making, place = tree.making, tree.making.place
     pouring = Pouring(plan=making.plan, place=place, run=run, listen=kept.listen, lay=kept.lay)
     write_disks = _finish_tree(pouring, tree, existing)
-    kept.look_at(place.tree)
+    kept.look_at(place.tree, soon=bool(existing or making.plan.draft.attached))
     usage.tell(making.plan.request, place.tree, kept.listen)
     kept.memory = finished.memory(making.plan.request)
     return convert.outputs(pouring, write_disks, kept.memory)

@@ -61,9 +61,14 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artefact:
-    """A finished file under its final name."""
+    """A finished file under its final name.
+
+    `content` is what `holes.digest` said of it when it was last modified, at `modified` (in ns).
+    """
 
     path: Path
     format: str
     size: int
+    content: str
+    modified: int
     digests: Mapping[str, str] = field(default_factory=dict)
