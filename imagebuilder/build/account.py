@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from imagebuilder import __version__
+from imagebuilder import __version__, rpmdb
 from imagebuilder.build.beside import Beside
 from imagebuilder.disk.model import Layout
 from imagebuilder.errors import BuildError, Interrupted
@@ -55,7 +55,7 @@ class Account:
 
     def look_at(self, tree: Path, *, soon: bool) -> None:
         """Note what is in the finished tree, meanwhile or, if it will be gone `soon`, now."""
-        look = Beside(lambda: Contents(packages.load(tree), sizes.measure(tree)))
+        look = Beside(lambda: Contents(_packages(tree), sizes.measure(tree)))
         self.looked = cache(look.result)
         if soon:
             self.looked()
@@ -88,6 +88,12 @@ class Account:
             layout=self.layout,
             log=self.timeline.tail if error else (),
         )
+
+
+def _packages(tree: Path) -> tuple[packages.Package, ...]:
+    """What dpkg and rpm say is installed."""
+    by_rpm = (packages.Package(**each._asdict()) for each in rpmdb.installed(tree))
+    return (*packages.load(tree), *by_rpm)
 
 
 @contextmanager

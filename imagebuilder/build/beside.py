@@ -6,7 +6,7 @@ import os
 import pickle  # ruff: ignore[suspicious-pickle-import] - from a fork of this process
 import signal
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from imagebuilder.sandbox.kernel import die_with_parent
 
@@ -15,7 +15,10 @@ T = TypeVar("T")
 
 
 class Beside(Generic[T]):
-    """Begins `work`, which must not change anything, in a process that dies with this one."""
+    """Begins `work` in a process that dies with this one, and at the end of the context.
+
+    What `work` returns is all that comes of it here; it must be such that it can be done again.
+    """
 
     def __init__(self, work: Callable[[], T]) -> None:
         self.work = work
@@ -25,6 +28,16 @@ class Beside(Generic[T]):
             _do(work, writing)
         os.close(writing)
         self.channel = os.fdopen(reading, "rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End what goes on without a result."""
+        if not self.channel.closed:
+            self.channel.close()
+            os.kill(self.child, signal.SIGKILL)
+            os.waitpid(self.child, 0)
 
     def result(self) -> T:
         """Wait for what came of it; if that process did not reach its end, `work` is done here."""

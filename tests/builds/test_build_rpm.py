@@ -123,6 +123,16 @@ def test_a_package_of_an_element_is_there_by_its_mapped_name(
     assert asked["service"] == (0, "greeter")
 
 
+@pytest.mark.usefixtures("root")
+def test_the_report_has_the_packages_that_rpm_has(images: Workshop) -> None:
+    report = json.loads((images.directory / "centos.d/report.json").read_text())
+    manifest = images.directory / "centos.d/dib-manifests/dib-manifest-rpm-centos"
+    listed = json.loads(manifest.read_text())["packages"]
+    names = {each["package"] for each in listed} - {"gpg-pubkey"}
+    assert {each["name"] for each in report["packages"]} == names
+    assert all(each["size"] for each in report["packages"] if each["name"] == "bash")
+
+
 def test_packages_are_installed_and_removed(asked: dict[str, tuple[int, str]]) -> None:
     assert asked["again"][0] == 0
     assert asked["needed"][0] == 0

@@ -36,3 +36,15 @@ def test_nothing_is_left_to_wait_for() -> None:
     work.result()
     with pytest.raises(ChildProcessError):
         os.waitpid(work.child, os.WNOHANG)
+
+
+def test_what_nobody_waits_for_is_ended() -> None:
+    with Beside(signal.pause) as work:
+        pass
+    with pytest.raises(ProcessLookupError):
+        os.kill(work.child, 0)
+
+
+def test_leaving_after_the_result_ends_nothing() -> None:
+    with Beside(os.getpid) as work:
+        assert work.result() == work.child
