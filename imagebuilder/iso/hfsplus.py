@@ -26,6 +26,7 @@ class CatalogFile:
 
     place: int
     start: int
+    size: int
     block: int  # bytes
 
     def changed(self, size: int, moment: int) -> Iterator[tuple[int, bytes]]:
@@ -59,11 +60,12 @@ def files(begin: int, read: Read) -> Iterator[CatalogFile]:
         node = read(place, node_size)
         if len(node) == node_size and struct.unpack_from(">b", node, 8)[0] == LEAF:
             for at in _file_records(node):
-                start, pieces = _fork(node, at + DATA_FORK)
+                length, start, pieces = _fork(node, at + DATA_FORK)
                 if pieces > 1:
                     raise ValueError("a file of the HFS+ volume is in several pieces")
                 if pieces:
-                    yield CatalogFile(place=place + at, start=begin + start * block, block=block)
+                    start = begin + start * block
+                    yield CatalogFile(place=place + at, start=start, size=length, block=block)
 
 
 def _file_records(node: bytes) -> Iterator[int]:
@@ -76,10 +78,11 @@ def _file_records(node: bytes) -> Iterator[int]:
             yield at
 
 
-def _fork(node: bytes, place: int) -> tuple[int, int]:
-    """The first block of a content, and in how many pieces it is."""
+def _fork(node: bytes, place: int) -> tuple[int, int, int]:
+    """A content's length, its first block, and in how many pieces it is."""
+    (length,) = struct.unpack_from(">Q", node, place)
     extents = [struct.unpack_from(">II", node, place + 16 + 8 * number) for number in range(8)]
-    return extents[0][0], sum(bool(count) for _, count in extents)
+    return length, extents[0][0], sum(bool(count) for _, count in extents)
 
 
 def _apple(read: Read) -> Iterator[int]:

@@ -86,6 +86,7 @@ class Iso:
     apple: bool
     end: int  # the least size that the file must have
     grown: bool
+    catalog: int = 0  # the sector of the El Torito boot catalog; 0 without one
 
     @property
     def bootable(self) -> bool:

@@ -49,7 +49,8 @@ def _probe(path: Path, size: int, read: Read) -> Iso:
     root = read(volume.root * SECTOR, SECTOR)
     if len(root) < SECTOR:
         raise ConfigError("truncated: the root directory lies behind the end", where=where)
-    images = _images(descriptors, read, where)
+    catalog = _catalog(descriptors)
+    images = _images(catalog, read, where)
     partitions = (*tables.mbr(read), *tables.gpt(read))
     end = _check_size(volume, images, partitions, size, where)
     return Iso(
@@ -64,6 +65,7 @@ def _probe(path: Path, size: int, read: Read) -> Iso:
         apple=tables.apple(read),
         end=end,
         grown=_grown(volume, partitions),
+        catalog=catalog,
     )
 
 
@@ -132,20 +134,26 @@ def _text(sector: bytes, begin: int, end: int) -> str:
     return sector[begin:end].decode("latin-1").rstrip()
 
 
-def _images(descriptors: list[bytes], read: Read, where: str) -> tuple[BootImage, ...]:
+def _catalog(descriptors: list[bytes]) -> int:
+    """The sector of the boot catalog; 0 without one."""
     for sector in descriptors:
         if sector[0] == BOOT and sector[7:30] == EL_TORITO:
-            (at,) = struct.unpack_from("<I", sector, 71)
-            catalog = read(at * SECTOR, SECTOR)
-            if len(catalog) < SECTOR:
-                what = "truncated: the El Torito boot catalog lies behind the end"
-                raise ConfigError(what, where=where)
-            try:
-                return eltorito.images(catalog)
-            except ValueError as error:
-                what = f"damaged El Torito boot catalog: {error}"
-                raise ConfigError(what, where=where) from error
-    return ()
+            return int.from_bytes(sector[71:75], "little")
+    return 0
+
+
+def _images(place: int, read: Read, where: str) -> tuple[BootImage, ...]:
+    if not place:
+        return ()
+    catalog = read(place * SECTOR, SECTOR)
+    if len(catalog) < SECTOR:
+        what = "truncated: the El Torito boot catalog lies behind the end"
+        raise ConfigError(what, where=where)
+    try:
+        return eltorito.images(catalog)
+    except ValueError as error:
+        what = f"damaged El Torito boot catalog: {error}"
+        raise ConfigError(what, where=where) from error
 
 
 def _check_size(

@@ -11,7 +11,7 @@ from imagebuilder.errors import ConfigError
 from imagebuilder.initrd.source import Wish
 from imagebuilder.iso import esp, grubcfg, isolinuxcfg, menu, roles
 from imagebuilder.iso.menu import Loader, MenuChange
-from imagebuilder.iso.model import Iso
+from imagebuilder.iso.model import SECTOR, Iso
 from imagebuilder.iso.tree import Tree, clean
 from imagebuilder.process import Runner
 from imagebuilder.remaster import directory, initrd, inner, iso_lists, iso_texts
@@ -263,11 +263,20 @@ def _removed(files: Tree, path: str) -> str:
 
 
 def _check_boot_files(files: Tree, touched: set[str]) -> None:
+    for path, what in _fixed(files):
+        if any(path == each or path.startswith(f"{each}/") for each in touched):
+            raise ConfigError(f"{path} is {what}", where=str(files.iso.path))
+
+
+def _fixed(files: Tree) -> Iterator[tuple[str, str]]:
+    """Files by which the image starts, and why they cannot be changed."""
     for number, image in enumerate(files.iso.images, 1):
-        node = roles.boot_file(files, image)
-        if node and any(node.path == p or node.path.startswith(f"{p}/") for p in touched):
-            what = f"{node.path} is boot image {number}, which has to stay as it is"
-            raise ConfigError(what, where=str(files.iso.path))
+        if node := roles.boot_file(files, image):
+            yield node.path, f"boot image {number}, which has to stay as it is"
+    catalog = files.iso.catalog * SECTOR
+    for path, node in files.nodes.items():
+        if catalog and node.extents and node.extents[0][0] == catalog:
+            yield path, "the El Torito boot catalog, which has to stay as it is"
 
 
 def _missing_directories(files: Tree, added: Mapping[str, Path]) -> list[str]:

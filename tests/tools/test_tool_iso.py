@@ -188,15 +188,19 @@ EVERYTHING = IsoChanges(
 )
 
 
+def image_of(name: str, packages: Packages, place: Path) -> Path:
+    """A layout made at `place`, or a real image out of a package."""
+    if name in LAYOUTS:
+        return LAYOUTS[name](place)
+    package, path = REAL[name]
+    return packages.tree(package) / path
+
+
 @pytest.fixture(params=[*LAYOUTS, *REAL])
 def source(
     request: pytest.FixtureRequest, packages: Packages, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    name = request.param
-    if name in LAYOUTS:
-        return LAYOUTS[name](tmp_path_factory.mktemp(name))
-    package, path = REAL[name]
-    return packages.tree(package) / path
+    return image_of(request.param, packages, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture
