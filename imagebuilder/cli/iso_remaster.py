@@ -39,6 +39,8 @@ def add_arguments(action: argparse.ArgumentParser) -> None:
     action.add_argument("--dry-run", action="store_true",
                         help="say what would be done, and all that is in the way; write nothing")
     action.add_argument("--sha256", default="", metavar="DIGEST", help="what the image's has to be")
+    action.add_argument("--key", default="", metavar="KEY",
+                        help="the GnuPG key that renews signatures beside files that change")
     action.add_argument("--allow-unbootable", action="store_true",
                         help="copy an image that nothing can start")
     # fmt: on
@@ -222,6 +224,7 @@ def changes(arguments: argparse.Namespace) -> IsoChanges:
         initrd_edit=edit if edit != Changes(epoch=moment) else None,
         squashfs=_roots(arguments, moment),
         sha256=arguments.sha256,
+        key=arguments.key,
         epoch=moment,
         unbootable=arguments.allow_unbootable,
     )

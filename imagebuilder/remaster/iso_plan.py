@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from imagebuilder import signing
 from imagebuilder.errors import ConfigError
 from imagebuilder.initrd.source import Wish
 from imagebuilder.iso import esp, grubcfg, isolinuxcfg, menu, roles
@@ -14,10 +15,11 @@ from imagebuilder.iso.menu import Loader, MenuChange
 from imagebuilder.iso.model import SECTOR, Iso
 from imagebuilder.iso.tree import Tree, clean
 from imagebuilder.process import Runner
-from imagebuilder.remaster import directory, initrd, inner, iso_lists, iso_texts
+from imagebuilder.remaster import directory, initrd, inner, iso_lists, iso_texts, signatures
 from imagebuilder.remaster.initrd import Changes, Substitution
 from imagebuilder.remaster.iso_lists import News
 from imagebuilder.remaster.problems import Problems
+from imagebuilder.remaster.signatures import Signer
 from imagebuilder.remaster.squashfs import Edit, TreeChanges
 
 EDITORS = {Loader.GRUB: grubcfg.changed, Loader.ISOLINUX: isolinuxcfg.changed}
@@ -45,6 +47,7 @@ class IsoChanges:
     initrd_edit: Changes | None = None
     squashfs: Mapping[str, TreeChanges] = field(default_factory=dict)
     sha256: str = ""  # of the original
+    key: str = ""  # for signatures beside files that change
     epoch: int = 0
     unbootable: bool = False  # an image that nothing can start will do
 
@@ -59,6 +62,7 @@ class Plan:
     removals: tuple[str, ...]
     esp: Mapping[str, bytes]
     squashfs: Mapping[str, Edit] = field(default_factory=dict)  # still to be packed
+    signer: Signer = field(default_factory=Signer)
 
     @property
     def news(self) -> News:
@@ -96,10 +100,13 @@ def make(
         removals=removals,
         esp=inside,
         squashfs=edits,
+        signer=Signer(key=changes.key, epoch=changes.epoch),
     )
     if not problems.found and not (plan.touched or inside or removals or edits):
         _check_renames(files.iso, changes)
     missing: tuple[str, ...] = ()
+    with problems.noted():
+        _check_signatures(files, plan, run)
     with problems.noted():
         _check_boot_files(files, {*plan.touched, *removals, *edits})
         missing = tuple(_missing_directories(files, added))
@@ -118,8 +125,34 @@ def completed(files: Tree, plan: Plan, packed: Mapping[str, Path] | None = None)
         for path, text in inner.beside(files, plan.files, plan.removals)
         if path not in plan.touched
     }
-    plan = replace(plan, contents={**plan.contents, **beside})
-    return replace(plan, contents={**plan.contents, **iso_lists.updated(files, plan.news, files)})
+    plan = _signed(files, replace(plan, contents={**plan.contents, **beside}))
+    return with_lists(files, plan, iso_lists.updated(files, plan.news, files))
+
+
+def with_lists(files: Tree, plan: Plan, lists: Mapping[str, bytes]) -> Plan:
+    """The plan with lists of checksums, and their own signatures."""
+    stale = {f"{name}{end}" for name in lists for end in signatures.ENDS}
+    kept = {path: text for path, text in plan.contents.items() if path not in stale}
+    return _signed(files, replace(plan, contents={**kept, **lists}))
+
+
+def _signed(files: Tree, plan: Plan) -> Plan:
+    """The plan with new signatures beside what changes."""
+    news: dict[str, bytes | Path] = {**plan.contents, **plan.files}
+    made = signatures.renewed(files, news, settled(files, plan), plan.signer)
+    return replace(plan, contents={**plan.contents, **made})
+
+
+def _check_signatures(files: Tree, plan: Plan, run: Runner) -> None:
+    key = plan.signer.key
+    if key:
+        signing.check(key, run)
+    signatures.check(files, {*plan.touched, *plan.squashfs}, settled(files, plan), key)
+
+
+def settled(files: Tree, plan: Plan) -> set[str]:
+    """The paths of which it is decided what they become: new content, or nothing."""
+    return plan.touched | {node.path for path in plan.removals for node in files.below(path)}
 
 
 def _added(
@@ -146,7 +179,6 @@ def _squashfs(files: Tree, changes: IsoChanges, problems: Problems) -> dict[str,
         with problems.noted():
             name = files.file(path).path
             edits[name] = inner.planned(files, name, wanted)
-            inner.check_signature(files, name, changes.remove)
     return edits
 
 

@@ -21,7 +21,7 @@ from imagebuilder.iso.model import BLOCK, Iso
 from imagebuilder.iso.probe import probe
 from imagebuilder.iso.xorriso import Copy
 from imagebuilder.process import Command, Runner
-from imagebuilder.remaster import iso_lists, iso_proof
+from imagebuilder.remaster import iso_lists, iso_plan, iso_proof
 from imagebuilder.remaster.iso_job import Job
 
 
@@ -95,12 +95,13 @@ def _overwrite(path: Path, writes: Iterable[Write]) -> None:
 
 def _with_lists(path: Path, job: Job, run: Runner) -> Job:
     """Make lists of checksums true of boot files as they are in the copy; the plan with those."""
-    made, contents = tree.load(probe(path)), job.plan.contents
+    made, before = tree.load(probe(path)), job.plan.contents
     lists = iso_lists.updated(job.files, job.plan.news, made)
-    other = {name: text for name, text in lists.items() if text != contents.get(name)}
-    if not other:
+    changed = {name: text for name, text in lists.items() if text != before.get(name)}
+    if not changed:
         return job
-    job = replace(job, plan=replace(job.plan, contents={**contents, **other}))
+    job = replace(job, plan=iso_plan.with_lists(job.files, job.plan, changed))
+    other = {name: text for name, text in job.plan.contents.items() if text != before.get(name)}
     news = {name: News(content=other[name], mode=made.nodes[name].mode & 0o777) for name in other}
     try:
         _overwrite(path, inplace.writes(made, Wanted(files=news, epoch=job.changes.epoch)))
