@@ -60,6 +60,8 @@ class Write:
 
 def writes(files: Tree, wanted: Wanted) -> list[Write]:
     """All that has to be written into the copy; raise ValueError if that will not do."""
+    if files.iso.cut:
+        raise ValueError("its padding is missing")
     with files.iso.path.open("rb") as file:
 
         def read(start: int, length: int) -> bytes:

@@ -7,12 +7,13 @@ blank medium, writes to that, and ends with success.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 from imagebuilder import magic
 from imagebuilder.errors import ConfigError
 from imagebuilder.iso import eltorito, tables
-from imagebuilder.iso.model import SECTOR, BootImage, Iso, Partition, Volume
+from imagebuilder.iso.model import BLOCK, SECTOR, BootImage, Iso, Partition, Volume
 from imagebuilder.iso.tables import PROTECTIVE, Read
 
 FIRST = 16  # the sector of the first volume descriptor
@@ -21,6 +22,9 @@ JOLIET = (b"%/@", b"%/C", b"%/E")
 EL_TORITO = b"EL TORITO SPECIFICATION"
 UDF = (b"NSR02", b"NSR03")
 MOST = 64  # descriptors
+VOLUME = "the ISO 9660 volume"
+PADDING = (300 + 1024) * 2**10  # xorriso's, and what fills isohybrid's last cylinder
+PADDED = FIRST * SECTOR  # a partition that begins before this is that of the volume
 
 
 def probe(path: Path) -> Iso:
@@ -164,19 +168,33 @@ def _check_size(
     where: str,
 ) -> int:
     """The byte behind the last that anything names; raise ConfigError if the file has less."""
-    ends = {"the ISO 9660 volume": volume.blocks * SECTOR}
+    ends = {VOLUME: volume.blocks * SECTOR}
     ends |= {f"El Torito image {n}": i.start + i.size for n, i in enumerate(images, 1)}
     ends |= {
         f"{part.table} partition {part.number}": part.end
         for part in partitions
         if part.type != f"0x{PROTECTIVE:02x}"
     }
-    for name, end in ends.items():
-        if end > size:
-            what = f"truncated: {name} ends at byte {end}, the file has {size}"
-            hint = "download it again, and compare its checksum"
-            raise ConfigError(what, where=where, hint=hint)
+    missing = {name: end for name, end in ends.items() if end > size}
+    if missing and not _is_padding(missing, partitions, size):
+        name, end = next(iter(missing.items()))
+        what = f"truncated: {name} ends at byte {end}, the file has {size}"
+        hint = "download it again, and compare its checksum"
+        raise ConfigError(what, where=where, hint=hint)
     return max(ends.values())
+
+
+def _is_padding(missing: Mapping[str, int], partitions: tuple[Partition, ...], size: int) -> bool:
+    """Whether what is missing may be padding: less than there can be, and inside of nothing else.
+
+    Whether files lie there is for those who read the directories. A GPT has a copy at the end.
+    """
+    whole = {f"MBR partition {part.number}" for part in partitions if part.start * BLOCK < PADDED}
+    return (
+        max(missing.values()) - size <= PADDING
+        and {*missing} <= {VOLUME, *whole}
+        and not any(part.table == "GPT" for part in partitions)
+    )
 
 
 def _grown(volume: Volume, partitions: tuple[Partition, ...]) -> bool:

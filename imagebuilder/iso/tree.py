@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,7 +116,18 @@ def load(iso: Iso) -> Tree:
         walk = _Walk(iso, read, joliet=joliet is not None)
         nodes = {node.path: node for node in walk.directory("", sector, size, 0)}
         root = Node(path="", mode=PLAIN_DIRECTORY)
+        _check_whole(iso, nodes.values())
         return Tree(iso, {"": root, **nodes})
+
+
+def _check_whole(iso: Iso, nodes: Iterable[Node]) -> None:
+    for node in nodes:
+        for start, length in node.extents:
+            if length and start + length > iso.size:
+                end = start + length
+                what = f"truncated: {node.path} ends at byte {end}, the file has {iso.size}"
+                hint = "download it again, and compare its checksum"
+                raise ConfigError(what, where=str(iso.path), hint=hint)
 
 
 def clean(path: str) -> str:

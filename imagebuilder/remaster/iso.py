@@ -213,6 +213,10 @@ def _unsigned(files: Tree, plan: Plan) -> Iterator[str]:
 
 def _remarks(iso: Iso, plan: Plan) -> list[str]:
     found = [] if iso.rock_ridge else ["the image has no Rock Ridge: its names are upper-case"]
+    if iso.cut:
+        found.append(
+            f"the image lacks {iso.cut} bytes of padding at its end; the copy has it again"
+        )
     found += [f"changed: {path}" for path in sorted(plan.contents)]
     found += [f"added: {path}" for path in sorted(plan.files)]
     found += [f"removed: {path}" for path in plan.removals]
