@@ -200,6 +200,12 @@ def changes(arguments: argparse.Namespace) -> IsoChanges:
     """What the options ask for; raise ConfigError for one that cannot be understood."""
     if arguments.timeout is not None and arguments.timeout < 0:
         raise ConfigError("a time cannot be negative", where="--timeout")
+    for option, words in (
+        ("--argument", arguments.argument),
+        ("--rename-entry", [word for row in arguments.rename_entry for word in row]),
+    ):
+        if not all(word.strip() for word in words):
+            raise ConfigError("an empty one makes no sense", where=option)
     moment = epoch(arguments.environment)
     appended = Changes(add=_wishes(arguments.initrd_append), epoch=moment)
     edit = Changes(

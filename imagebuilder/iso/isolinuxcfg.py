@@ -89,7 +89,7 @@ def _is_first(lines: Sequence[str]) -> bool:
 def _set(lines: Sequence[str], name: str, value: str) -> list[str]:
     pattern = re.compile(rf"^(\s*){name}\s+.*$", re.IGNORECASE)
     if any(pattern.match(line) for line in lines):
-        return [pattern.sub(rf"\g<1>{name} {value}", line) for line in lines]
+        return [pattern.sub(lambda m: f"{m[1]}{name} {value}", line) for line in lines]
     return [f"{name} {value}", *lines]
 
 

@@ -6,6 +6,7 @@ of checksums are kept true. The source is only read.
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -28,7 +29,9 @@ from imagebuilder.remaster.problems import Problems
 from imagebuilder.sizes import Size
 
 LONGEST_ID = 32
+PLAIN = frozenset(map(chr, range(0x20, 0x7F))) - frozenset("\"'`$\\")
 STRONG = "sha256"
+DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +160,9 @@ def _check_grown(iso: Iso, _: IsoChanges) -> None:
 def _check_sum(iso: Iso, changes: IsoChanges) -> None:
     if not changes.sha256:
         return
+    if not DIGEST.fullmatch(changes.sha256):
+        what = f"no SHA-256 checksum: {changes.sha256!r}"
+        raise ConfigError(what, where="--sha256", hint="64 hexadecimal digits")
     found = checksums.of_file(STRONG, iso.path)
     if found != changes.sha256.lower():
         what = f"is another image: its SHA-256 is {found}, not {changes.sha256.lower()}"
@@ -164,9 +170,17 @@ def _check_sum(iso: Iso, changes: IsoChanges) -> None:
 
 
 def _check_volume_id(iso: Iso, changes: IsoChanges) -> None:
-    if len(changes.volume_id) > LONGEST_ID:
-        what = f"a volume id has at most {LONGEST_ID} characters: {changes.volume_id!r}"
-        raise ConfigError(what, where=str(iso.path))
+    check_volume_id(changes.volume_id, str(iso.path))
+
+
+def check_volume_id(volume_id: str, where: str) -> None:
+    """Raise ConfigError for one that a descriptor has no room for, or that menus cannot name."""
+    if len(volume_id) > LONGEST_ID:
+        what = f"a volume id has at most {LONGEST_ID} characters: {volume_id!r}"
+        raise ConfigError(what, where=where)
+    if odd := [each for each in volume_id if each not in PLAIN]:
+        hint = "letters and digits of ASCII, spaces, and signs other than quotes, $ and \\"
+        raise ConfigError(f"a volume id has no {odd[0]!r}: {volume_id!r}", where=where, hint=hint)
 
 
 def _partition(iso: Iso, files: Tree, work: Path) -> Path | None:

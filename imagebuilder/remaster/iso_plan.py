@@ -23,7 +23,8 @@ from imagebuilder.remaster.signatures import Signer
 from imagebuilder.remaster.squashfs import Edit, TreeChanges
 
 EDITORS = {Loader.GRUB: grubcfg.changed, Loader.ISOLINUX: isolinuxcfg.changed}
-LABEL = r"((?:label[=\s]+|-l\s+)[\"']?){old}(?![\w.-])"
+LABEL = r"(label=|label\s+|-l\s+)([\"']?)({old})(?![\w.-])"
+SPACE = r"\x20"  # as udev writes it in the name of a link, and so in an argument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,20 +80,23 @@ def make(
     files: Tree, partition: Path | None, changes: IsoChanges, run: Runner, problems: Problems
 ) -> Plan:
     """The plan; raise ConfigError if there is nothing to do, note all that cannot be done."""
-    texts, inner_texts = dict(_texts(files)), {}
+    added, removals = _added(files, changes, problems)
+    gone = {node.path for path in removals for node in files.below(path)}
+    inner_texts: dict[str, bytes] = {}
     with problems.noted():
         inner_texts = dict(_esp_texts(partition, run)) if partition else {}
     contents = iso_texts.changed(files, changes.replace, changes.patches, problems)
-    texts |= {path: text for path, text in contents.items() if path in texts}
+    edits = _squashfs(files, changes, problems)
+    with problems.noted():
+        _check_kept(files, {*contents, *edits, *map(clean, changes.initrds)} & {*gone, *added})
+    texts = {path: contents.get(path, text) for path, text in _texts(files) if path not in gone}
     with problems.noted():
         if changes.menus:
             every = [*texts.items(), *inner_texts.items()]
             _check_entries(every, changes.menus, str(files.iso.path))
     contents |= dict(_edited(texts, files.iso, changes))
-    contents |= _initrds(files, changes, run, problems)
+    contents |= _initrds(files, changes, gone, run, problems)
     inside = dict(_edited(inner_texts, files.iso, changes))
-    added, removals = _added(files, changes, problems)
-    edits = _squashfs(files, changes, problems)
     plan = Plan(
         contents={path: text for path, text in contents.items() if path not in added},
         files=added,
@@ -104,12 +108,19 @@ def make(
     )
     if not problems.found and not (plan.touched or inside or removals or edits):
         _check_renames(files.iso, changes)
-    missing: tuple[str, ...] = ()
+    return _with_directories(files, plan, gone, run, problems)
+
+
+def _with_directories(
+    files: Tree, plan: Plan, gone: set[str], run: Runner, problems: Problems
+) -> Plan:
+    """The plan with the directories that it needs; note what it must not touch."""
     with problems.noted():
         _check_signatures(files, plan, run)
+    missing: tuple[str, ...] = ()
     with problems.noted():
-        _check_boot_files(files, {*plan.touched, *removals, *edits})
-        missing = tuple(_missing_directories(files, added))
+        _check_boot_files(files, {*plan.touched, *plan.removals, *plan.squashfs})
+        missing = tuple(_missing_directories(files, plan.files, gone - {*plan.files}))
     return replace(plan, directories=missing)
 
 
@@ -123,7 +134,7 @@ def completed(files: Tree, plan: Plan, packed: Mapping[str, Path] | None = None)
     beside = {
         path: text
         for path, text in inner.beside(files, plan.files, plan.removals)
-        if path not in plan.touched
+        if path not in settled(files, plan)
     }
     plan = _signed(files, replace(plan, contents={**plan.contents, **beside}))
     return with_lists(files, plan, iso_lists.updated(files, plan.news, files))
@@ -182,6 +193,12 @@ def _squashfs(files: Tree, changes: IsoChanges, problems: Problems) -> dict[str,
     return edits
 
 
+def _check_kept(files: Tree, paths: set[str]) -> None:
+    if paths:
+        what = f"{min(paths)} is to be changed, and to be removed or replaced by another file"
+        raise ConfigError(what, where=str(files.iso.path), hint="do one of the two")
+
+
 def _check_renames(iso: Iso, changes: IsoChanges) -> None:
     if not renames(iso, changes):
         hint = "no menu has what was to be changed" if changes.menus else ""
@@ -216,18 +233,18 @@ def _edited(
 
 def _check_entries(texts: Sequence[tuple[str, bytes]], change: MenuChange, where: str) -> None:
     """Raise ConfigError if a title that the change speaks of is nowhere, or none would be left."""
-    titles = [
-        entry.title
-        for path, content in texts
-        if (loader := menu.loader(path))
-        for entry in roles.READERS[loader](content.decode(errors="surrogateescape"))
-    ]
+    menus = list(_titles(texts))
+    titles = [title for entries, _ in menus for title in entries]
     if not titles:
         raise ConfigError("no menu with entries was found", where=where)
-    hint = f"there are: {', '.join(dict.fromkeys(titles))}"
+    known = [*titles, *(title for _, submenus in menus for title in submenus)]
+    hint = f"there are: {', '.join(dict.fromkeys(known))}"
     named = [*change.keep, *change.drop, *(old for old, _ in change.rename)]
+    longest = max(len(entries) for entries, _ in menus)
+    if change.default.isdecimal() and int(change.default) >= longest:
+        raise ConfigError(f"there is no menu entry {change.default}", where=where, hint=hint)
     named += [change.default] * (bool(change.default) and not change.default.isdecimal())
-    renamed = [*titles, *map(change.titled, titles)]
+    renamed = [*known, *map(change.titled, known)]
     for pattern in named:
         if not any(menu.matches(title, (pattern,)) for title in renamed):
             raise ConfigError(f"no menu entry is titled {pattern!r}", where=where, hint=hint)
@@ -235,13 +252,26 @@ def _check_entries(texts: Sequence[tuple[str, bytes]], change: MenuChange, where
         raise ConfigError("no menu entry would be left", where=where, hint=hint)
 
 
+def _titles(texts: Sequence[tuple[str, bytes]]) -> Iterator[tuple[list[str], list[str]]]:
+    """The titles of each menu's entries, and those of its submenus."""
+    for path, content in texts:
+        if loader := menu.loader(path):
+            text = content.decode(errors="surrogateescape")
+            entries = [entry.title for entry in roles.READERS[loader](text)]
+            yield entries, grubcfg.submenus(text) if loader is Loader.GRUB else []
+
+
 def relabelled(text: str, old: str, new: str) -> str:
     """A menu with another volume id wherever the old one is looked for."""
-    for shown, wanted in ((old, new), (old.replace(" ", r"\x20"), new.replace(" ", r"\x20"))):
-        pattern = re.compile(LABEL.format(old=re.escape(shown)), re.IGNORECASE)
-        safe = wanted.replace("\\", r"\\")
-        text = pattern.sub(rf"\g<1>{safe}", text)
-    return text
+    forms = "|".join(re.escape(form) for form in (old, old.replace(" ", SPACE)))
+
+    def written(found: re.Match[str]) -> str:
+        before, quote, form = found.groups()
+        if SPACE in form or (before.endswith("=") and not quote):
+            return f"{before}{quote}{new.replace(' ', SPACE)}"
+        return f"{before}{quote}{new}" if quote or " " not in new else f"{before}'{new}'"
+
+    return re.sub(LABEL.format(old=forms), written, text, flags=re.IGNORECASE)
 
 
 def renames(iso: Iso, changes: IsoChanges) -> bool:
@@ -249,12 +279,15 @@ def renames(iso: Iso, changes: IsoChanges) -> bool:
     return bool(changes.volume_id) and changes.volume_id != iso.volume.id
 
 
-def _initrds(files: Tree, changes: IsoChanges, run: Runner, problems: Problems) -> dict[str, bytes]:
+def _initrds(
+    files: Tree, changes: IsoChanges, gone: set[str], run: Runner, problems: Problems
+) -> dict[str, bytes]:
     made: dict[str, bytes] = {}
     if changes.initrd is None and changes.initrd_edit is None:
         return made
     named = changes.initrds or tuple(p for entry in roles.entries(files) for p in entry.initrds)
     with problems.noted():
+        named = tuple(path for path in named if path not in gone)
         found = [path for path in dict.fromkeys(named) if changes.initrds or path in files]
         if not found:
             what = "no menu names an initrd that is there"
@@ -311,13 +344,23 @@ def _fixed(files: Tree) -> Iterator[tuple[str, str]]:
             yield path, "the El Torito boot catalog, which has to stay as it is"
 
 
-def _missing_directories(files: Tree, added: Mapping[str, Path]) -> list[str]:
+def _missing_directories(files: Tree, added: Mapping[str, Path], gone: set[str]) -> list[str]:
+    """The new directories that files need; raise ConfigError where none can be, or is."""
+    where = str(files.iso.path)
     parents = {
         "/".join(path.split("/")[:depth])
         for path in added
         for depth in range(1, path.count("/") + 1)
     }
-    for path in parents:
-        if path in files.nodes and not files.nodes[path].is_directory:
-            raise ConfigError(f"{path} is no directory in it", where=str(files.iso.path))
-    return sorted(path for path in parents if path not in files.nodes)
+    there = {path: node for path, node in files.nodes.items() if path not in gone}
+    for path in sorted(parents):
+        if path in added:
+            raise ConfigError(f"{path} is to be a file, and a directory", where=where)
+        if path in there and not there[path].is_directory:
+            target = there[path].target
+            hint = f"it is a symlink to {target}" if target else ""
+            raise ConfigError(f"{path} is no directory in it", where=where, hint=hint)
+    for path in sorted(added):
+        if path in there and there[path].is_directory:
+            raise ConfigError(f"{path} is a directory in it", where=where, hint="--remove it")
+    return sorted(path for path in parents if path not in there)

@@ -188,3 +188,61 @@ def test_a_volume_id_changes_where_it_is_looked_for() -> None:
     assert relabelled(text, "OLD 1", "NEW 2") == (
         "search -l 'NEW 2'\nlinux root=live:CDLABEL=NEW\\x202 stage2=hd:LABEL=NEW\\x202:x OLD 1\n"
     )
+
+
+SUBMENUS = """\
+menuentry --hotkey=g 'Graphical install' {
+    linux /install.amd/vmlinuz
+}
+menuentry --class debian --id=i 'Install' {
+    linux /install.amd/vmlinuz
+}
+submenu --hotkey=a 'Advanced options ...' {
+    menuentry '... Expert install' {
+        linux /install.amd/vmlinuz priority=low
+    }
+}
+menuentry "Say \\"hi\\"" {
+    linux /hi
+}
+"""
+
+
+def test_titles_of_grubs_entries_come_after_options_and_may_have_quotes() -> None:
+    titles = [entry.title for entry in grubcfg.entries(SUBMENUS)]
+    assert titles == ["Graphical install", "Install", "... Expert install", 'Say "hi"']
+    assert grubcfg.submenus(SUBMENUS) == ["Advanced options ..."]
+
+
+@pytest.mark.parametrize(
+    "change", [MenuChange(keep=("Install",)), MenuChange(drop=("Adv*", "Graph*", "Say*"))]
+)
+def test_a_submenu_goes_by_its_title_or_with_its_last_entry(change: MenuChange) -> None:
+    begin = SUBMENUS.index("menuentry --class")
+    assert grubcfg.changed(SUBMENUS, change) == SUBMENUS[begin : SUBMENUS.index("submenu")]
+
+
+def test_a_new_title_with_quotes_is_one_word_for_grub() -> None:
+    rename = (("Install", 'It\'s "new"'), ("Advanced options ...", "More"))
+    new = grubcfg.changed(SUBMENUS, MenuChange(rename=rename, default='It\'s "new"'))
+    assert "set default='It'\"'\"'s \"new\"'\n" in new
+    assert grubcfg.entries(new)[1].title == 'It\'s "new"'
+    assert grubcfg.submenus(new) == ["More"]
+    assert "--class debian --id=i 'It'" in new
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("search --set=root -l 'OLD'", "search --set=root -l 'NEW ID'"),
+        ("search --label OLD --set=root", "search --label 'NEW ID' --set=root"),
+        (
+            "linux /k inst.stage2=hd:LABEL=OLD quiet",
+            r"linux /k inst.stage2=hd:LABEL=NEW\x20ID quiet",
+        ),
+        ("append root=live:CDLABEL=OLD", r"append root=live:CDLABEL=NEW\x20ID"),
+        ("search --label OLDER", "search --label OLDER"),
+    ],
+)
+def test_a_volume_id_with_a_space_is_written_as_its_place_wants_it(before: str, after: str) -> None:
+    assert relabelled(before, "OLD", "NEW ID") == after
