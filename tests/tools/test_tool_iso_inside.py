@@ -210,6 +210,36 @@ def test_signatures_beside_what_changes_are_renewed_with_a_key(
     assert listed[f"{ROOT}.gpg"] == checksums.digest("md5", [files.read(f"{ROOT}.gpg")])
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--diff", "none/x.html"], "none/x.html: there is no directory none"),
+        (["--diff", "new.iso"], "--diff: is the new image"),
+        (["--test-mode", "bios-cd", "--test-expect", "("], "not a regular expression: '('"),
+        (["--test-mode", "bios-cd", "--test-memory", "lots"], "--memory"),
+        (["--tree", "none"], "none: is no directory"),
+        (["--argument", ""], "--argument: an empty one makes no sense"),
+        (["--timeout", "soon"], "argument --timeout: invalid int value: 'soon'"),
+        (["--deb", "none.deb"], "none.deb: no such file"),
+    ],
+)
+def test_what_only_the_end_would_show_is_said_before_anything_is_written(
+    words: list[str],
+    message: str,
+    image: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        monkeypatch.chdir(place)
+        given = ["iso", "remaster", str(image), "-o", "new.iso", "--default", "1"]
+        assert verbs.main([*given, *words]) == 2
+        assert list(Path(place).iterdir()) == []
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+
+
 def test_a_key_that_is_not_there_is_said_before_anything_is_written(
     image: Path, key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
