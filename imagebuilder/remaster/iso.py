@@ -226,7 +226,8 @@ def _unsigned(files: Tree, plan: Plan) -> Iterator[str]:
 
 
 def _remarks(iso: Iso, plan: Plan) -> list[str]:
-    found = [] if iso.rock_ridge else ["the image has no Rock Ridge: its names are upper-case"]
+    names = "Joliet's, without owners and permissions" if iso.joliet else "upper-case"
+    found = [] if iso.rock_ridge else [f"the image has no Rock Ridge: its names are {names}"]
     if iso.cut:
         found.append(
             f"the image lacks {iso.cut} bytes of padding at its end; the copy has it again"

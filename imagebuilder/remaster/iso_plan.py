@@ -24,6 +24,7 @@ from imagebuilder.remaster.squashfs import Edit, TreeChanges
 
 EDITORS = {Loader.GRUB: grubcfg.changed, Loader.ISOLINUX: isolinuxcfg.changed}
 LABEL = r"(label=|label\s+|-l\s+)([\"']?)({old})(?![\w.-])"
+PLAIN_NAME = re.compile(r"(?=.{1,31}$)[A-Z0-9_]+(\.[A-Z0-9_]*)?")
 SPACE = r"\x20"  # as udev writes it in the name of a link, and so in an argument
 
 
@@ -177,7 +178,7 @@ def _added(
             added, removals = dict(found.files), [*found.gone]
     for wish in changes.add:
         with problems.noted():
-            added |= dict(_wished(wish, files))
+            added |= {_named(files, path): source for path, source in _wished(wish, files)}
     for path in changes.remove:
         with problems.noted():
             removals.append(_removed(files, path))
@@ -318,6 +319,18 @@ def _wished(wish: Wish, files: Tree) -> Iterator[tuple[str, Path]]:
         return
     inside = wish.path.endswith("/") or (path in files.nodes and files.nodes[path].is_directory)
     yield (clean(f"{path}/{wish.source.name}") if inside else path), wish.source
+
+
+def _named(files: Tree, path: str) -> str:
+    """The path as the image can have it: without Rock Ridge and Joliet, names are upper-case."""
+    if files.iso.rock_ridge or files.iso.joliet:
+        return path
+    for name in path.upper().split("/"):
+        if not PLAIN_NAME.fullmatch(name):
+            what = f"has no Rock Ridge, and no way to name {name!r}"
+            hint = "at most 30 letters, digits and _, and one dot"
+            raise ConfigError(what, where=str(files.iso.path), hint=hint)
+    return path.upper()
 
 
 def _removed(files: Tree, path: str) -> str:

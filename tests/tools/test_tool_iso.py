@@ -434,6 +434,36 @@ def test_an_image_that_nothing_starts_is_refused_unless_asked_for(
     assert "preseed.cfg" in tree.load(probe(tmp_path / "out.iso"))
 
 
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ([], {"ADDED.CFG", "BOOT.BIN", "BOOT.CAT", "NEW", "NEW/X", "HELLO.TXT"}),
+        (["-J"], {"added.cfg", "boot.bin", "boot.cat", "new", "new/x", "hello.txt"}),
+    ],
+)
+def test_an_image_without_rock_ridge_stays_one(
+    words: list[str], names: set[str], seed: Path, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "plain.iso", tmp_path / "out.iso"
+    (tmp_path / "tree").mkdir()
+    for name in ("boot.bin", "hello.txt"):
+        (tmp_path / "tree" / name).write_text(name)
+    boot = ["-b", "boot.bin", "-c", "boot.cat", "-no-emul-boot"]
+    subprocess.run(
+        ["xorriso", "-as", "mkisofs", "--norock", *words, *boot, "-o", source, tmp_path / "tree"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    wishes = tuple(Wish(source=seed, path=path) for path in ("added.cfg", "new/x"))
+    remarks = story.remaster(source, Target(path=target), IsoChanges(add=wishes, epoch=EPOCH))
+    assert remarks[0].startswith("the image has no Rock Ridge: ")
+    files = tree.load(probe(target))
+    assert {*files.nodes} - {""} == names
+    assert not files.iso.rock_ridge
+    if not words:
+        odd = IsoChanges(add=(Wish(source=seed, path="a b"),))
+        assert "no way to name 'A B'" in refused(source, tmp_path / "x.iso", odd)
+
+
 def test_the_source_and_older_files_are_never_written_over(tmp_path: Path) -> None:
     source = ubuntu(tmp_path)
     with pytest.raises(ConfigError, match="is the source, which is never changed"):
