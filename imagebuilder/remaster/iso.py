@@ -16,8 +16,8 @@ from pathlib import Path
 
 from imagebuilder import process
 from imagebuilder.errors import ConfigError, SpaceError
-from imagebuilder.iso import checksums, pe, roles, tree, xorriso
-from imagebuilder.iso.model import Iso
+from imagebuilder.iso import checksums, esp, pe, roles, tree, xorriso
+from imagebuilder.iso.model import BLOCK, Iso, Partition
 from imagebuilder.iso.probe import probe
 from imagebuilder.iso.tree import Tree
 from imagebuilder.process import Runner, find, missing
@@ -97,12 +97,14 @@ def copied(
         problems.check()
         plan = iso_plan.completed(files, plan)
         before = xorriso.set_up(run(xorriso.report(source)).output)
-        job = Job(files=files, plan=plan, changes=changes, work=work, before=before)
+        twins, others = _esps(iso, partition if plan.esp else None)
+        job = Job(files=files, plan=plan, changes=changes, work=work, before=before, twins=twins)
         yield Prepared(
             write=lambda path: iso_write.write(path, _packed(job), run),
             needed=needed,
             remarks=[
                 *_remarks(iso, plan),
+                *others,
                 *_unsigned(files, plan),
                 *inner.hidden(files, plan.squashfs),
             ],
@@ -189,13 +191,30 @@ def _partition(iso: Iso, files: Tree, work: Path) -> Path | None:
     if place is None:
         return None
     copied = work / PARTITION
-    with iso.path.open("rb") as source, copied.open("wb") as target:
-        source.seek(place[0])
-        left = place[1]
-        while left and (piece := source.read(min(left, 2**20))):
-            target.write(piece)
-            left -= len(piece)
+    with copied.open("wb") as target:
+        target.writelines(esp.pieces(iso.path, *place))
     return copied
+
+
+def _esps(iso: Iso, partition: Path | None) -> tuple[tuple[Partition, ...], list[str]]:
+    """The partitions that are copies of the EFI system partition, and remarks on others.
+
+    Debian has it as a file for a CD, and once more as a partition for a disk.
+    """
+    if partition is None:
+        return (), []
+    size, digest = partition.stat().st_size, checksums.of_file(STRONG, partition)
+    twins, others = [], []
+    for part in roles.other_esps(iso):
+        content = esp.pieces(iso.path, part.start * BLOCK, size)
+        if part.count * BLOCK >= size and checksums.digest(STRONG, content) == digest:
+            twins.append(part)
+        else:
+            others.append(
+                f"{part.table} partition {part.number} is another EFI system partition, "
+                "whose menus stay as they are"
+            )
+    return tuple(twins), others
 
 
 def _added(changes: IsoChanges) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagebuilder.iso import roles
-from imagebuilder.iso.model import Node
+from imagebuilder.iso.model import Node, Partition
 from imagebuilder.iso.tree import Tree
 from imagebuilder.iso.xorriso import Put
 from imagebuilder.remaster.iso_plan import IsoChanges, Plan
@@ -16,13 +16,17 @@ PARTITION = "esp.img"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One copy to be made. `work` is a directory for files, `before` the original's set-up."""
+    """One copy to be made. `work` is a directory for files, `before` the original's set-up.
+
+    `twins` are partitions with the same bytes as the EFI system partition, and stay that.
+    """
 
     files: Tree
     plan: Plan
     changes: IsoChanges
     work: Path
     before: list[str]
+    twins: tuple[Partition, ...] = ()
 
     @property
     def partition(self) -> Path:
@@ -38,6 +42,12 @@ class Job:
         mode = node.mode & 0o777
         put = Put(source=self.partition, path=node.path, mode=mode, mtime=self.changes.epoch)
         return (put,)
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether the EFI system partition changes, and is no file of the image."""
+        uefi = self.files.iso.uefi
+        return bool(self.plan.esp) and uefi is not None and not roles.boot_file(self.files, uefi)
 
     def puts(self, place: Path) -> tuple[Put, ...]:
         """All files with new contents, those that are bytes as files in the new directory."""

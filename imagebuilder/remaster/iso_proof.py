@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from imagebuilder.errors import BuildError
-from imagebuilder.iso import checksums, tree, xorriso
-from imagebuilder.iso.model import Node
+from imagebuilder.iso import checksums, esp, tree, xorriso
+from imagebuilder.iso.model import BLOCK, Node
 from imagebuilder.iso.probe import probe
+from imagebuilder.iso.tree import Tree
 from imagebuilder.process import Runner
 from imagebuilder.remaster.iso_job import Job
 
@@ -32,6 +34,7 @@ def check(path: Path, job: Job, run: Runner) -> None:
         if checksums.digest(STRONG, made.pieces(made.file(path)))
         != checksums.of_file(STRONG, source)
     ]
+    wrong += _other_partitions(made, job)
     wrong += sorted(({*old} - gone | own) ^ {*made.nodes})
     wrong += [
         p for p in sorted({*old} & {*made.nodes} - own) if _facts(made.nodes[p]) != _facts(old[p])
@@ -39,6 +42,20 @@ def check(path: Path, job: Job, run: Runner) -> None:
     if wrong:
         what = f"the copy does not hold what it should: {', '.join(wrong[:3])}"
         raise BuildError(what, where=where)
+
+
+def _other_partitions(made: Tree, job: Job) -> Iterator[str]:
+    """EFI system partitions that are no files, and are not what they should be."""
+    if not job.is_outside and not job.twins:
+        return
+    size, wanted = job.partition.stat().st_size, checksums.of_file(STRONG, job.partition)
+    places = {(part.table, part.number): part.start * BLOCK for part in made.iso.partitions}
+    starts = [places.get((part.table, part.number), 0) for part in job.twins]
+    if job.is_outside and made.iso.uefi:
+        starts.append(made.iso.uefi.start)
+    for start in starts:
+        if checksums.digest(STRONG, esp.pieces(made.iso.path, start, size)) != wanted:
+            yield f"the EFI system partition at byte {start}"
 
 
 def _facts(node: Node) -> tuple[object, ...]:

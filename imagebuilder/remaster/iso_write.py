@@ -65,13 +65,17 @@ def _in_place(job: Job) -> list[Write]:
 
 
 def _outside(job: Job) -> Iterator[tuple[int, Path]]:
-    """The new EFI system partition behind the volume, and where it goes."""
-    if not _is_outside(job):
-        return
-    place = roles.esp_place(job.files.iso, job.files)
-    if place is None or place[1] != job.partition.stat().st_size:
-        raise ValueError("the EFI system partition has another size")
-    yield place[0], job.partition
+    """The new EFI system partition where it is no file, and where it goes."""
+    size = job.partition.stat().st_size if job.is_outside or job.twins else 0
+    if job.is_outside:
+        place = roles.esp_place(job.files.iso, job.files)
+        if place is None or place[1] != size:
+            raise ValueError("the EFI system partition has another size")
+        yield place[0], job.partition
+    for part in job.twins:
+        if part.count * BLOCK < size:
+            raise ValueError("a copy of the EFI system partition has another size")
+        yield part.start * BLOCK, job.partition
 
 
 def _edited(path: Path, iso: Iso, writes: Iterable[Write]) -> None:
@@ -121,22 +125,19 @@ def _copy(path: Path, job: Job, puts: str) -> Copy:
         directories=job.plan.directories,
         removals=job.plan.removals,
         volume_id=job.changes.volume_id,
-        esp=_appended(job.files.iso, job.partition) if _is_outside(job) else None,
+        esp=_appended(job),
     )
 
 
-def _is_outside(job: Job) -> bool:
-    """Whether an EFI system partition changes that is no file of the image."""
-    uefi = job.files.iso.uefi
-    return bool(job.plan.esp) and uefi is not None and not roles.boot_file(job.files, uefi)
-
-
-def _appended(iso: Iso, partition: Path) -> tuple[int, str, Path]:
-    """The number and the type of the partition behind the volume that UEFI starts from."""
+def _appended(job: Job) -> tuple[int, str, Path] | None:
+    """The new partition behind the volume, with its number and its type."""
+    iso = job.files.iso
+    if not job.is_outside:
+        return next(((part.number, part.type, job.partition) for part in job.twins), None)
     start = iso.uefi.start if iso.uefi else 0
     for part in reversed(iso.partitions):
         if part.start * BLOCK == start:
-            return part.number, part.type, partition
+            return part.number, part.type, job.partition
     raise ConfigError(
         "its EFI system partition is in no partition table, and cannot be replaced",
         where=str(iso.path),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 import subprocess
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 
 from imagebuilder.errors import ConfigError
 from imagebuilder.initrd.source import Wish
-from imagebuilder.iso import hfsplus, inplace, roles, tree, xorriso
+from imagebuilder.iso import esp, hfsplus, inplace, roles, tree, xorriso
 from imagebuilder.iso.inplace import News, Wanted
 from imagebuilder.iso.menu import MenuChange
 from imagebuilder.iso.model import BLOCK, Iso, Node
@@ -28,11 +29,13 @@ from imagebuilder.remaster.output import Target
 from tests.tools.test_tool_iso import (
     EPOCH,
     LAYOUTS,
+    MENU,
     REAL,
     debian,
     image_of,
     installer,
     mkisofs,
+    partition,
     proxmox,
     ubuntu,
 )
@@ -254,3 +257,51 @@ def test_the_boot_catalog_is_not_a_file_to_be_changed(how: str, tmp_path: Path) 
     changes = add("boot.catalog", host) if how == "add" else IsoChanges(remove=("boot.catalog",))
     with pytest.raises(ConfigError, match=r"boot\.catalog is the El Torito boot catalog"):
         story.remaster(ubuntu(tmp_path), Target(path=tmp_path / "out.iso"), changes)
+
+
+def arm64(place: Path) -> Path:
+    """Debian's for arm64: the EFI system partition is a file for CDs, and a partition for disks."""
+    top = installer(place / "tree")
+    image = partition(place, MENU)
+    shutil.copy(image, top / "boot/grub/efi.img")
+    return mkisofs(
+        place / "a.iso", "-J", "-joliet-long", "-e", "boot/grub/efi.img", "-no-emul-boot",
+        "-append_partition", 2, "0xef", image, "-partition_cyl_align", "all", top,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["in place", "anew"])
+def test_a_second_copy_of_the_efi_partition_changes_with_the_first(
+    how: str, tmp_path: Path
+) -> None:
+    source, target, host = arm64(tmp_path), tmp_path / "out.iso", tmp_path / "new"
+    host.write_text("x")
+    changes = IsoChanges(
+        menus=MenuChange(timeout=7),
+        add=(Wish(source=host, path="new"),) if how == "anew" else (),
+        epoch=EPOCH,
+    )
+    story.remaster(source, Target(path=target), changes)
+    before, files = (tree.load(probe(path)) for path in (source, target))
+    moved = begin(before.nodes["casper/initrd"]) != begin(files.nodes["casper/initrd"])
+    assert moved is (how == "anew")
+    (twin,) = roles.other_esps(files.iso)
+    found = roles.esp_place(files.iso, files)
+    assert found is not None
+    for start in (found[0], twin.start * BLOCK):
+        image = tmp_path / f"{start}.img"
+        image.write_bytes(b"".join(esp.pieces(target, start, found[1])))
+        assert b"set timeout=7\n" in esp.read(image, "EFI/BOOT/grub.cfg", tmp_path, run)
+
+
+def test_another_efi_partition_stays_and_that_is_said(tmp_path: Path) -> None:
+    source = arm64(tmp_path)
+    (other,) = roles.other_esps(probe(source))
+    with source.open("r+b") as file:
+        file.seek(other.end - 1)
+        file.write(b"!")
+    changes = IsoChanges(menus=MenuChange(timeout=7), epoch=EPOCH)
+    remarks = story.remaster(source, Target(path=tmp_path / "out.iso"), changes)
+    assert (
+        "MBR partition 2 is another EFI system partition, whose menus stay as they are" in remarks
+    )
