@@ -99,6 +99,8 @@ def _overwrite(path: Path, writes: Iterable[Write]) -> None:
 
 def _with_lists(path: Path, job: Job, run: Runner) -> Job:
     """Make lists of checksums true of boot files as they are in the copy; the plan with those."""
+    if not checksums.LISTS.keys() & job.files.nodes.keys():
+        return job
     made, before = tree.load(probe(path)), job.plan.contents
     lists = iso_lists.updated(job.files, job.plan.news, made)
     changed = {name: text for name, text in lists.items() if text != before.get(name)}
