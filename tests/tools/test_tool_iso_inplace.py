@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 import subprocess
@@ -92,7 +93,7 @@ def test_an_edit_that_fits_is_what_xorriso_would_write(
     old = tree.load(probe(source))
     (node, content), host, target = edited(old), tmp_path / "new", tmp_path / "out.iso"
     host.write_bytes(content)
-    story.remaster(source, Target(path=target), add(node.path, host))
+    twice(source, target, add(node.path, host))
     new = tree.load(probe(target))
     assert {path: begin(n) for path, n in new.nodes.items()} == {
         path: begin(n) for path, n in old.nodes.items()
@@ -114,6 +115,17 @@ def test_an_edit_that_fits_is_what_xorriso_would_write(
         assert facts(as_joliet(new.iso)) == facts(as_joliet(expected.iso))
     if old.iso.rock_ridge:
         assert theirs_read(target, node.path, tmp_path) == host.read_bytes()
+
+
+def twice(source: Path, target: Path, changes: IsoChanges) -> None:
+    """Copy an image twice, and see that it stays as it is and that the copies are the same."""
+    before, again = source.read_bytes(), target.with_name("again.iso")
+    for path in (target, again):
+        story.remaster(source, Target(path=path), changes)
+        for wish in changes.add:
+            os.utime(wish.source)
+    assert target.read_bytes() == again.read_bytes()
+    assert source.read_bytes() == before
 
 
 def theirs_read(image: Path, path: str, place: Path) -> bytes:
@@ -188,6 +200,15 @@ def test_an_edit_in_the_efi_partition_leaves_everything_where_it_is(
     assert roles.esp_place(old.iso, old) == roles.esp_place(new.iso, new)
     assert target.stat().st_size == source.stat().st_size
     assert old.iso.partitions == new.iso.partitions
+
+
+@pytest.mark.skipif(find("implantisomd5") is None, reason="needs isomd5sum")
+def test_a_checksum_of_the_image_itself_is_implanted_again(tmp_path: Path) -> None:
+    source, target = debian(tmp_path), tmp_path / "out.iso"
+    subprocess.run(["implantisomd5", source], check=True, capture_output=True)
+    story.remaster(source, Target(path=target), IsoChanges(menus=MenuChange(timeout=0)))
+    assert probe(target).size == probe(source).size
+    assert subprocess.run(["checkisomd5", target], check=False).returncode == 0
 
 
 def written(source: Path, path: str, content: bytes) -> list[inplace.Write]:
