@@ -97,8 +97,32 @@ def test_isolinux_counts_in_tenths_of_seconds() -> None:
 
 
 def test_isolinux_default_is_a_label() -> None:
-    assert "default rescue\n" in isolinuxcfg.changed(ISOLINUX, MenuChange(default="Rescue mode"))
-    assert "default rescue\n" in isolinuxcfg.changed(ISOLINUX, MenuChange(default="1"))
+    plain = ISOLINUX.replace("vesamenu.c32", "install")
+    for wanted in ("Rescue mode", "1"):
+        assert isolinuxcfg.changed(plain, MenuChange(default=wanted)).startswith("default rescue\n")
+
+
+def test_a_program_that_shows_isolinux_menu_goes_on_to_do_that() -> None:
+    marked = ISOLINUX.replace("label install\n", "label install\n\tmenu default\n")
+    for wanted in ("Rescue mode", "1"):
+        new = isolinuxcfg.changed(marked, MenuChange(default=wanted))
+        assert new == ISOLINUX.replace("label rescue\n", "label rescue\n\tmenu default\n")
+
+
+INCLUDING = (
+    "# D-I config version 2.0\npath \ninclude menu.cfg\ndefault vesamenu.c32\nprompt 0\ntimeout 0\n"
+)
+INCLUDED = ISOLINUX[ISOLINUX.index("label install") :]
+
+
+def test_the_entries_of_isolinux_may_be_in_files_that_it_includes() -> None:
+    assert isolinuxcfg.entries(INCLUDING) == []
+    change = MenuChange(default="Rescue mode", timeout=0)
+    assert isolinuxcfg.changed(INCLUDING, change) == INCLUDING.replace("timeout 0", "timeout 1")
+    assert isolinuxcfg.changed(INCLUDED, change) == INCLUDED.replace(
+        "label rescue\n", "label rescue\n\tmenu default\n"
+    )
+    assert isolinuxcfg.changed("prompt 1\ninclude menu.cfg\n", change).startswith("prompt 1\n")
 
 
 def test_grubs_default_is_quoted_unless_it_is_a_number() -> None:
