@@ -15,6 +15,9 @@ ENTRY = re.compile(rf"^(\s*menuentry\s+{OPTIONS})({WORD})")
 SUBMENU = re.compile(rf"^(\s*submenu\s+{OPTIONS})({WORD})")
 KERNEL = re.compile(r"^(\s*)(linux|linuxefi|linux16)(\s+)(\S+)(.*?)(\s*\\?)$")
 INITRD = re.compile(r"^\s*(initrd|initrdefi|initrd16)\s+(.*)$")
+OPENS = re.compile(r"((^|[\s;])(then|else|do)|\{)\s*(#.*)?$")
+CLOSES = re.compile(r"\s*((fi|else|elif|done)\b|\})")
+NOTHING = "set nothing="
 SETTING = r"^(\s*)(set\s+)?{name}\s*=.*$"
 
 
@@ -91,11 +94,23 @@ def _without(lines: Sequence[str], change: MenuChange) -> Iterator[str]:
         inside = [block for block in blocks if begin <= block[0] < end]
         if matches(title, change.drop) or (inside and all(block in gone for block in inside)):
             gone.append((begin, end))
-    return (
+    left = [
         line
         for index, line in enumerate(lines)
         if not any(begin <= index < end for begin, end in gone)
-    )
+    ]
+    return _filled(left) if gone else iter(left)
+
+
+def _filled(lines: Sequence[str]) -> Iterator[str]:
+    """The lines with an assignment of no use in bodies without a command, which are errors."""
+    is_open = False
+    for line in lines:
+        if is_open and CLOSES.match(line):
+            yield NOTHING
+        yield line
+        if line.strip() and not line.lstrip().startswith("#"):
+            is_open = bool(OPENS.search(line))
 
 
 def _renamed(line: str, change: MenuChange) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from imagebuilder.iso import arguments, grubcfg, isolinuxcfg, menu
 from imagebuilder.iso.arguments import ArgumentChange
 from imagebuilder.iso.menu import Loader, MenuChange
+from imagebuilder.process import find
 from imagebuilder.remaster.iso_plan import relabelled
 
 UBUNTU = """\
@@ -133,7 +137,45 @@ def test_grubs_default_is_quoted_unless_it_is_a_number() -> None:
 def test_entries_that_are_dropped_go_with_their_braces() -> None:
     new = grubcfg.changed(UBUNTU, MenuChange(drop=("UEFI*", "Boot*")))
     assert [entry.title for entry in grubcfg.entries(new)] == ["Try or Install Ubuntu Server"]
-    assert new.endswith('if [ "$grub_platform" = "efi" ]; then\nfi\n')
+    assert new.endswith('if [ "$grub_platform" = "efi" ]; then\nset nothing=\nfi\n')
+
+
+PROXMOX = """\
+if [ "$pmx" = "" ]; then
+submenu 'Advanced Options' {
+  menuentry 'Debug' --class debian {
+    linux /boot/linux26 ro
+  }
+}
+else  # here
+  set x=y
+fi
+menuentry 'Install Proxmox VE (Graphical)' --class debian {
+    linux $root/boot/linux26 ro quiet
+}
+"""
+
+
+@pytest.mark.skipif(find("grub-script-check") is None, reason="needs grub-common")
+@pytest.mark.parametrize("text", [UBUNTU, DEBIAN, PROXMOX])
+@pytest.mark.parametrize(
+    "change",
+    [
+        MenuChange(timeout=0, default="It's", rename=(("Graphical install", "It's"),)),
+        MenuChange(keep=("Try*", "Install*", "Graphical*")),
+        MenuChange(keep=("Debug", "UEFI*")),
+        MenuChange(arguments=ArgumentChange(add=("a b", "ds=nocloud;s=/x/", "x={y}", "it's"))),
+        MenuChange(arguments=ArgumentChange(add=('dyndbg="file x +p"', "a\\b", '"a b"'))),
+    ],
+)
+def test_what_becomes_of_a_menu_is_a_script_for_grub(
+    text: str, change: MenuChange, tmp_path: Path
+) -> None:
+    for number, script in enumerate((text, grubcfg.changed(text, change))):
+        (tmp_path / str(number)).write_text(script)
+        words = ["grub-script-check", str(tmp_path / str(number))]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), script
 
 
 def test_entries_that_are_not_kept_go() -> None:
@@ -160,6 +202,10 @@ def test_entries_are_renamed() -> None:
         ("a b", ArgumentChange(add=("a", "c")), "a b c"),
         ("", ArgumentChange(add=("ds=nocloud;s=/x",)), '"ds=nocloud;s=/x"'),
         ('"a b" c', ArgumentChange(remove=("c",)), '"a b"'),
+        ("", ArgumentChange(add=('dyndbg="file x +p"',)), r'"dyndbg=\"file x +p\""'),
+        (r'"a=\"b c\"" d', ArgumentChange(add=("e",)), r'"a=\"b c\"" d e'),
+        ("it's 5", ArgumentChange(add=("e",)), "it's 5 e"),
+        ("", ArgumentChange(add=('"a b"', "it's")), '"a b" "it\'s"'),
     ],
 )
 def test_arguments_are_added_and_removed(given: str, change: ArgumentChange, expected: str) -> None:
