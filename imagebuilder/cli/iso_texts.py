@@ -13,7 +13,6 @@ from imagebuilder.iso import compare, roles
 from imagebuilder.iso.model import Iso, Node
 from imagebuilder.iso.tree import Tree
 from imagebuilder.remaster.iso_diff import Part
-from imagebuilder.report.differences import Place, as_html
 from imagebuilder.sizes import Size
 
 
@@ -88,6 +87,8 @@ def node_document(node: Node) -> dict[str, Any]:
 
 def page(old: Path, new: Path, found: Sequence[Part]) -> str:
     """The differences as one page of HTML."""
+    from imagebuilder.report.differences import Place, as_html  # of use here alone, and large
+
     places = [
         Place(
             title=f"{part.title} of {part.path}" if part.path else part.title,

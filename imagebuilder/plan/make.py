@@ -25,10 +25,10 @@ from imagebuilder.options import (
     lock_directory,
 )
 from imagebuilder.plan import attached, existing
+from imagebuilder.plan.epoch import EPOCH
 from imagebuilder.plan.model import Draft, Plan, PlannedOutput
 from imagebuilder.sizes import UNITS
 
-EPOCH = 1767225600  # 2026-01-01: what SOURCE_DATE_EPOCH is unless it is given
 BARE = """\
 - local_loop: {name: image0}
 - mkfs:

@@ -7,21 +7,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from imagebuilder import signing
 from imagebuilder.errors import ConfigError
 from imagebuilder.initrd.source import Wish
 from imagebuilder.iso import esp, grubcfg, isolinuxcfg, menu, roles
 from imagebuilder.iso.menu import Loader, MenuChange
-from imagebuilder.iso.model import Iso
+from imagebuilder.iso.model import SECTOR, Iso
 from imagebuilder.iso.tree import Tree, clean
 from imagebuilder.process import Runner
-from imagebuilder.remaster import directory, initrd, inner, iso_lists, iso_texts
+from imagebuilder.remaster import directory, initrd, inner, iso_lists, iso_texts, signatures
 from imagebuilder.remaster.initrd import Changes, Substitution
 from imagebuilder.remaster.iso_lists import News
 from imagebuilder.remaster.problems import Problems
+from imagebuilder.remaster.signatures import Signer
 from imagebuilder.remaster.squashfs import Edit, TreeChanges
 
 EDITORS = {Loader.GRUB: grubcfg.changed, Loader.ISOLINUX: isolinuxcfg.changed}
-LABEL = r"((?:label[=\s]+|-l\s+)[\"']?){old}(?![\w.-])"
+LABEL = r"(label=|label\s+|-l\s+)([\"']?)({old})(?![\w.-])"
+PLAIN_NAME = re.compile(r"(?=.{1,31}$)[A-Z0-9_]+(\.[A-Z0-9_]*)?")
+SPACE = r"\x20"  # as udev writes it in the name of a link, and so in an argument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,7 @@ class IsoChanges:
     initrd_edit: Changes | None = None
     squashfs: Mapping[str, TreeChanges] = field(default_factory=dict)
     sha256: str = ""  # of the original
+    key: str = ""  # for signatures beside files that change
     epoch: int = 0
     unbootable: bool = False  # an image that nothing can start will do
 
@@ -59,6 +64,7 @@ class Plan:
     removals: tuple[str, ...]
     esp: Mapping[str, bytes]
     squashfs: Mapping[str, Edit] = field(default_factory=dict)  # still to be packed
+    signer: Signer = field(default_factory=Signer)
 
     @property
     def news(self) -> News:
@@ -75,20 +81,23 @@ def make(
     files: Tree, partition: Path | None, changes: IsoChanges, run: Runner, problems: Problems
 ) -> Plan:
     """The plan; raise ConfigError if there is nothing to do, note all that cannot be done."""
-    texts, inner_texts = dict(_texts(files)), {}
+    added, removals = _added(files, changes, problems)
+    gone = {node.path for path in removals for node in files.below(path)}
+    inner_texts: dict[str, bytes] = {}
     with problems.noted():
         inner_texts = dict(_esp_texts(partition, run)) if partition else {}
     contents = iso_texts.changed(files, changes.replace, changes.patches, problems)
-    texts |= {path: text for path, text in contents.items() if path in texts}
+    edits = _squashfs(files, changes, problems)
+    with problems.noted():
+        _check_kept(files, {*contents, *edits, *map(clean, changes.initrds)} & {*gone, *added})
+    texts = {path: contents.get(path, text) for path, text in _texts(files) if path not in gone}
     with problems.noted():
         if changes.menus:
             every = [*texts.items(), *inner_texts.items()]
             _check_entries(every, changes.menus, str(files.iso.path))
     contents |= dict(_edited(texts, files.iso, changes))
-    contents |= _initrds(files, changes, run, problems)
+    contents |= _initrds(files, changes, gone, run, problems)
     inside = dict(_edited(inner_texts, files.iso, changes))
-    added, removals = _added(files, changes, problems)
-    edits = _squashfs(files, changes, problems)
     plan = Plan(
         contents={path: text for path, text in contents.items() if path not in added},
         files=added,
@@ -96,13 +105,23 @@ def make(
         removals=removals,
         esp=inside,
         squashfs=edits,
+        signer=Signer(key=changes.key, epoch=changes.epoch),
     )
     if not problems.found and not (plan.touched or inside or removals or edits):
         _check_renames(files.iso, changes)
+    return _with_directories(files, plan, gone, run, problems)
+
+
+def _with_directories(
+    files: Tree, plan: Plan, gone: set[str], run: Runner, problems: Problems
+) -> Plan:
+    """The plan with the directories that it needs; note what it must not touch."""
+    with problems.noted():
+        _check_signatures(files, plan, run)
     missing: tuple[str, ...] = ()
     with problems.noted():
-        _check_boot_files(files, {*plan.touched, *removals, *edits})
-        missing = tuple(_missing_directories(files, added))
+        _check_boot_files(files, {*plan.touched, *plan.removals, *plan.squashfs})
+        missing = tuple(_missing_directories(files, plan.files, gone - {*plan.files}))
     return replace(plan, directories=missing)
 
 
@@ -116,10 +135,36 @@ def completed(files: Tree, plan: Plan, packed: Mapping[str, Path] | None = None)
     beside = {
         path: text
         for path, text in inner.beside(files, plan.files, plan.removals)
-        if path not in plan.touched
+        if path not in settled(files, plan)
     }
-    plan = replace(plan, contents={**plan.contents, **beside})
-    return replace(plan, contents={**plan.contents, **iso_lists.updated(files, plan.news, files)})
+    plan = _signed(files, replace(plan, contents={**plan.contents, **beside}))
+    return with_lists(files, plan, iso_lists.updated(files, plan.news, files))
+
+
+def with_lists(files: Tree, plan: Plan, lists: Mapping[str, bytes]) -> Plan:
+    """The plan with lists of checksums, and their own signatures."""
+    stale = {f"{name}{end}" for name in lists for end in signatures.ENDS}
+    kept = {path: text for path, text in plan.contents.items() if path not in stale}
+    return _signed(files, replace(plan, contents={**kept, **lists}))
+
+
+def _signed(files: Tree, plan: Plan) -> Plan:
+    """The plan with new signatures beside what changes."""
+    news: dict[str, bytes | Path] = {**plan.contents, **plan.files}
+    made = signatures.renewed(files, news, settled(files, plan), plan.signer)
+    return replace(plan, contents={**plan.contents, **made})
+
+
+def _check_signatures(files: Tree, plan: Plan, run: Runner) -> None:
+    key = plan.signer.key
+    if key:
+        signing.check(key, run)
+    signatures.check(files, {*plan.touched, *plan.squashfs}, settled(files, plan), key)
+
+
+def settled(files: Tree, plan: Plan) -> set[str]:
+    """The paths of which it is decided what they become: new content, or nothing."""
+    return plan.touched | {node.path for path in plan.removals for node in files.below(path)}
 
 
 def _added(
@@ -133,7 +178,7 @@ def _added(
             added, removals = dict(found.files), [*found.gone]
     for wish in changes.add:
         with problems.noted():
-            added |= dict(_wished(wish, files))
+            added |= {_named(files, path): source for path, source in _wished(wish, files)}
     for path in changes.remove:
         with problems.noted():
             removals.append(_removed(files, path))
@@ -146,8 +191,13 @@ def _squashfs(files: Tree, changes: IsoChanges, problems: Problems) -> dict[str,
         with problems.noted():
             name = files.file(path).path
             edits[name] = inner.planned(files, name, wanted)
-            inner.check_signature(files, name, changes.remove)
     return edits
+
+
+def _check_kept(files: Tree, paths: set[str]) -> None:
+    if paths:
+        what = f"{min(paths)} is to be changed, and to be removed or replaced by another file"
+        raise ConfigError(what, where=str(files.iso.path), hint="do one of the two")
 
 
 def _check_renames(iso: Iso, changes: IsoChanges) -> None:
@@ -184,18 +234,18 @@ def _edited(
 
 def _check_entries(texts: Sequence[tuple[str, bytes]], change: MenuChange, where: str) -> None:
     """Raise ConfigError if a title that the change speaks of is nowhere, or none would be left."""
-    titles = [
-        entry.title
-        for path, content in texts
-        if (loader := menu.loader(path))
-        for entry in roles.READERS[loader](content.decode(errors="surrogateescape"))
-    ]
+    menus = list(_titles(texts))
+    titles = [title for entries, _ in menus for title in entries]
     if not titles:
         raise ConfigError("no menu with entries was found", where=where)
-    hint = f"there are: {', '.join(dict.fromkeys(titles))}"
+    known = [*titles, *(title for _, submenus in menus for title in submenus)]
+    hint = f"there are: {', '.join(dict.fromkeys(known))}"
     named = [*change.keep, *change.drop, *(old for old, _ in change.rename)]
+    longest = max(len(entries) for entries, _ in menus)
+    if change.default.isdecimal() and int(change.default) >= longest:
+        raise ConfigError(f"there is no menu entry {change.default}", where=where, hint=hint)
     named += [change.default] * (bool(change.default) and not change.default.isdecimal())
-    renamed = [*titles, *map(change.titled, titles)]
+    renamed = [*known, *map(change.titled, known)]
     for pattern in named:
         if not any(menu.matches(title, (pattern,)) for title in renamed):
             raise ConfigError(f"no menu entry is titled {pattern!r}", where=where, hint=hint)
@@ -203,13 +253,26 @@ def _check_entries(texts: Sequence[tuple[str, bytes]], change: MenuChange, where
         raise ConfigError("no menu entry would be left", where=where, hint=hint)
 
 
+def _titles(texts: Sequence[tuple[str, bytes]]) -> Iterator[tuple[list[str], list[str]]]:
+    """The titles of each menu's entries, and those of its submenus."""
+    for path, content in texts:
+        if loader := menu.loader(path):
+            text = content.decode(errors="surrogateescape")
+            entries = [entry.title for entry in roles.READERS[loader](text)]
+            yield entries, grubcfg.submenus(text) if loader is Loader.GRUB else []
+
+
 def relabelled(text: str, old: str, new: str) -> str:
     """A menu with another volume id wherever the old one is looked for."""
-    for shown, wanted in ((old, new), (old.replace(" ", r"\x20"), new.replace(" ", r"\x20"))):
-        pattern = re.compile(LABEL.format(old=re.escape(shown)), re.IGNORECASE)
-        safe = wanted.replace("\\", r"\\")
-        text = pattern.sub(rf"\g<1>{safe}", text)
-    return text
+    forms = "|".join(re.escape(form) for form in (old, old.replace(" ", SPACE)))
+
+    def written(found: re.Match[str]) -> str:
+        before, quote, form = found.groups()
+        if SPACE in form or (before.endswith("=") and not quote):
+            return f"{before}{quote}{new.replace(' ', SPACE)}"
+        return f"{before}{quote}{new}" if quote or " " not in new else f"{before}'{new}'"
+
+    return re.sub(LABEL.format(old=forms), written, text, flags=re.IGNORECASE)
 
 
 def renames(iso: Iso, changes: IsoChanges) -> bool:
@@ -217,12 +280,15 @@ def renames(iso: Iso, changes: IsoChanges) -> bool:
     return bool(changes.volume_id) and changes.volume_id != iso.volume.id
 
 
-def _initrds(files: Tree, changes: IsoChanges, run: Runner, problems: Problems) -> dict[str, bytes]:
+def _initrds(
+    files: Tree, changes: IsoChanges, gone: set[str], run: Runner, problems: Problems
+) -> dict[str, bytes]:
     made: dict[str, bytes] = {}
     if changes.initrd is None and changes.initrd_edit is None:
         return made
     named = changes.initrds or tuple(p for entry in roles.entries(files) for p in entry.initrds)
     with problems.noted():
+        named = tuple(path for path in named if path not in gone)
         found = [path for path in dict.fromkeys(named) if changes.initrds or path in files]
         if not found:
             what = "no menu names an initrd that is there"
@@ -255,6 +321,18 @@ def _wished(wish: Wish, files: Tree) -> Iterator[tuple[str, Path]]:
     yield (clean(f"{path}/{wish.source.name}") if inside else path), wish.source
 
 
+def _named(files: Tree, path: str) -> str:
+    """The path as the image can have it: without Rock Ridge and Joliet, names are upper-case."""
+    if files.iso.rock_ridge or files.iso.joliet:
+        return path
+    for name in path.upper().split("/"):
+        if not PLAIN_NAME.fullmatch(name):
+            what = f"has no Rock Ridge, and no way to name {name!r}"
+            hint = "at most 30 letters, digits and _, and one dot"
+            raise ConfigError(what, where=str(files.iso.path), hint=hint)
+    return path.upper()
+
+
 def _removed(files: Tree, path: str) -> str:
     files.below(path)
     if not clean(path):
@@ -263,20 +341,39 @@ def _removed(files: Tree, path: str) -> str:
 
 
 def _check_boot_files(files: Tree, touched: set[str]) -> None:
+    for path, what in _fixed(files):
+        if any(path == each or path.startswith(f"{each}/") for each in touched):
+            raise ConfigError(f"{path} is {what}", where=str(files.iso.path))
+
+
+def _fixed(files: Tree) -> Iterator[tuple[str, str]]:
+    """Files by which the image starts, and why they cannot be changed."""
     for number, image in enumerate(files.iso.images, 1):
-        node = roles.boot_file(files, image)
-        if node and any(node.path == p or node.path.startswith(f"{p}/") for p in touched):
-            what = f"{node.path} is boot image {number}, which has to stay as it is"
-            raise ConfigError(what, where=str(files.iso.path))
+        if node := roles.boot_file(files, image):
+            yield node.path, f"boot image {number}, which has to stay as it is"
+    catalog = files.iso.catalog * SECTOR
+    for path, node in files.nodes.items():
+        if catalog and node.extents and node.extents[0][0] == catalog:
+            yield path, "the El Torito boot catalog, which has to stay as it is"
 
 
-def _missing_directories(files: Tree, added: Mapping[str, Path]) -> list[str]:
+def _missing_directories(files: Tree, added: Mapping[str, Path], gone: set[str]) -> list[str]:
+    """The new directories that files need; raise ConfigError where none can be, or is."""
+    where = str(files.iso.path)
     parents = {
         "/".join(path.split("/")[:depth])
         for path in added
         for depth in range(1, path.count("/") + 1)
     }
-    for path in parents:
-        if path in files.nodes and not files.nodes[path].is_directory:
-            raise ConfigError(f"{path} is no directory in it", where=str(files.iso.path))
-    return sorted(path for path in parents if path not in files.nodes)
+    there = {path: node for path, node in files.nodes.items() if path not in gone}
+    for path in sorted(parents):
+        if path in added:
+            raise ConfigError(f"{path} is to be a file, and a directory", where=where)
+        if path in there and not there[path].is_directory:
+            target = there[path].target
+            hint = f"it is a symlink to {target}" if target else ""
+            raise ConfigError(f"{path} is no directory in it", where=where, hint=hint)
+    for path in sorted(added):
+        if path in there and there[path].is_directory:
+            raise ConfigError(f"{path} is a directory in it", where=where, hint="--remove it")
+    return sorted(path for path in parents if path not in there)
