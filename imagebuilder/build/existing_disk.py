@@ -22,7 +22,10 @@ from imagebuilder.errors import ConfigError, ToolMissingError
 from imagebuilder.events import Listener, Said
 from imagebuilder.existing import attach, grow, release, source
 from imagebuilder.existing.attach import Opened, Opening
+from imagebuilder.existing.qcow2 import Packed
 from imagebuilder.filesystems import mounted
+from imagebuilder.formats import memory, qcow2_writer
+from imagebuilder.formats.memory import Given
 from imagebuilder.hooks.place import Place
 from imagebuilder.plan.model import Draft
 
@@ -38,6 +41,7 @@ class ExistingDisk:
     opened: Opened
     listen: Listener
     since: int  # nanoseconds: what was changed later was changed by this build
+    given: Given | None  # what the image has compressed already
 
     @property
     def variables(self) -> Mapping[str, str]:
@@ -106,7 +110,7 @@ def opened(
     raw, size = place.images / RAW, draft.request.image_size
     with ExitStack() as held:
         with stage(listen, "open"):
-            source.write_raw(draft.existing, raw, process.run)
+            packed = source.write_raw(draft.existing, raw, process.run)
             grown = grow.enlarge(raw, size, process.run) if size is not None else None
             opening = Opening(raw=raw, tree=place.tree, scratch=place.scratch, run=process.run)
             disk = held.enter_context(attach.opened(opening))
@@ -114,7 +118,9 @@ def opened(
                 grow.fill(disk, grown, process.run)
         for what in disk.missing:
             listen(Said(f"{what} is not there, and not mounted", warning=True))
-        yield ExistingDisk(draft=draft, opened=disk, listen=listen, since=time.time_ns())
+        given = _given(packed) if packed else None
+        since = time.time_ns()
+        yield ExistingDisk(draft=draft, opened=disk, listen=listen, since=since, given=given)
 
 
 def told(draft: Draft, disk: ExistingDisk | None) -> Draft:
@@ -122,6 +128,18 @@ def told(draft: Draft, disk: ExistingDisk | None) -> Draft:
     if disk is None:
         return draft
     return replace(draft, variables={**draft.variables, **_facts(draft, disk)})
+
+
+def _given(packed: Packed) -> Given | None:
+    """Clusters that can be taken as they are, if the image is a compressed one."""
+    if packed.cluster != qcow2_writer.CLUSTER or not packed.is_compressed:
+        return None
+    return Given(
+        image=packed.image,
+        identity=memory.identity(packed.read),
+        kind=packed.kind,
+        places=packed.places,
+    )
 
 
 def _facts(draft: Draft, disk: ExistingDisk) -> Mapping[str, str]:

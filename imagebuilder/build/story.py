@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from imagebuilder import paths, registry, rpmdb
@@ -86,7 +87,8 @@ def _finish(
     write_disks = _finish_tree(pouring, tree, existing)
     kept.look_at(place.tree)
     usage.tell(making.plan.request, place.tree, kept.listen)
-    kept.memory = finished.memory(making.plan.request)
+    given = existing.given if existing else None
+    kept.memory = replace(finished.memory(making.plan.request), given=given)
     return convert.outputs(pouring, write_disks, kept.memory)
 
 

@@ -6,6 +6,7 @@ refused: it could have any file of this host copied into an image.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagebuilder.errors import CommandError, ConfigError, SpaceError
+from imagebuilder.existing import qcow2
+from imagebuilder.existing.qcow2 import Packed
 from imagebuilder.process import Command, Runner, reading
 from imagebuilder.sizes import Size
 
@@ -57,19 +60,25 @@ def inspect(image: Path, run: Runner) -> Info:
     return Info(format=told["format"], size=Size(told["virtual-size"]))
 
 
-def write_raw(image: Path, target: Path, run: Runner) -> None:
-    """Write the disk in `image` as the raw file `target`, with holes; raise SpaceError."""
+def write_raw(image: Path, target: Path, run: Runner) -> Packed | None:
+    """Write the disk in `image` as the raw file `target`, with holes; raise SpaceError.
+
+    Return what clusters of a qcow2 file are compressed to, where that is known.
+    """
     packer = compressor(image)
     if packer:
         unpacked = target.with_name(f"{target.name}.unpacked")
         unpack(image, unpacked, packer)
         write_raw(unpacked, target, run)
         unpacked.unlink()
-        return
+        return None
     told = inspect(image, run)
-    if told.format == "qcow2":
-        _check_complete(image, run)
     try:
+        if told.format == "qcow2":
+            _check_complete(image, run)
+            packed = qcow2.write_raw(image, target)
+            if packed:
+                return packed
         run(_copy(image, target) if told.format == "raw" else _convert(image, target, told))
     except CommandError as error:
         if FULL not in error.what:
@@ -78,11 +87,20 @@ def write_raw(image: Path, target: Path, run: Runner) -> None:
                 where=str(image),
                 hint="the file is damaged or not complete; 'qemu-img check' says more",
             ) from error
-        raise SpaceError(
-            f"no room for the disk of {told.size}",
-            where=str(target.parent),
-            hint="set TMPDIR to a larger place, or build with --no-tmpfs",
-        ) from error
+        raise _no_room(told, target) from error
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise _no_room(told, target) from error
+    return None
+
+
+def _no_room(told: Info, target: Path) -> SpaceError:
+    return SpaceError(
+        f"no room for the disk of {told.size}",
+        where=str(target.parent),
+        hint="set TMPDIR to a larger place, or build with --no-tmpfs",
+    )
 
 
 def _check_complete(image: Path, run: Runner) -> None:

@@ -1,4 +1,4 @@
-"""A compressed qcow2 file (QEMU, docs/interop/qcow2.rst, version 3).
+"""A compressed qcow2 file (QEMU, docs/interop/qcow2.rst, version 3): zstd, or what a memory says.
 
 qemu-img makes a context of zstd anew for each cluster, which takes longer than compressing the
 cluster. Here threads read and compress runs of clusters with contexts that stay, and one writes
@@ -31,10 +31,11 @@ from typing import BinaryIO
 from imagebuilder.disk.image import Image
 from imagebuilder.formats import zstd
 from imagebuilder.formats.assembled import Disk, opened
+from imagebuilder.formats.clusters import KINDS, Compressor, Kind
 from imagebuilder.formats.memory import Memory, Place, Recollection, encode, recalled
 from imagebuilder.sizes import Size
 
-LEVEL = 2
+ZSTD = "zstd"
 SECTOR = 512
 CLUSTER_BITS = 16
 CLUSTER = 1 << CLUSTER_BITS
@@ -52,7 +53,7 @@ MOST_WORKERS = 8
 HELD = 128  # clusters held back: 8 MiB
 
 HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQIIB7x")
-COMPRESSION_TYPE_BIT, ZSTD = 3, 1
+COMPRESSION_TYPE_BIT = 3
 REFCOUNT_ORDER = 4  # counts of 2**4 bits
 FEATURE_NAMES = 0x6803F857
 NAMES = struct.pack(">BB46s", 0, COMPRESSION_TYPE_BIT, b"compression type")
@@ -73,7 +74,7 @@ class _Threads:
 
     disk: Disk
     known: Recollection
-    idle: SimpleQueue[tuple[zstd.Compressor, zstd.Buffer]]
+    idle: SimpleQueue[tuple[Compressor, zstd.Buffer]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,7 @@ class Tables:
     size: int  # of the disk, in bytes
     start: int
     map: Map
+    type: int = KINDS[ZSTD].type  # of compression
 
     @property
     def level1_entries(self) -> int:
@@ -144,8 +146,8 @@ class Tables:
             self.level1_entries, self.level1 * CLUSTER,
             (self.blocks + blocks) * CLUSTER, tables,
             0, 0,  # no snapshots
-            1 << COMPRESSION_TYPE_BIT, 0, 0,
-            REFCOUNT_ORDER, HEADER.size, ZSTD,
+            (1 << COMPRESSION_TYPE_BIT) if self.type else 0, 0, 0,
+            REFCOUNT_ORDER, HEADER.size, self.type,
         )  # fmt: skip
         return fixed + struct.pack(">II", FEATURE_NAMES, len(NAMES)) + NAMES + bytes(8)
 
@@ -170,22 +172,23 @@ def write(source: Image, target: Path, workers: int = 0, memory: Memory = FORGET
     Return an index for a later `memory`. Raise OSError where a file cannot be read or written.
     """
     workers = min(workers or len(os.sched_getaffinity(0)), MOST_WORKERS)
-    compressor = f"zstd {zstd.version()} level {LEVEL}"
+    kind = KINDS[memory.given.kind if memory.given else ZSTD]
     with (
         opened(source) as disk,
-        recalled(memory, compressor) as known,
+        recalled(memory, kind.description()) as known,
         target.open("wb") as file,
     ):
         file.seek(CLUSTER)
-        with closing(_runs(disk, known, workers)) as runs:
+        with closing(_runs(disk, known, kind, workers)) as runs:
             placed = _write_data(runs, file)
         start = _clusters(file.tell())
-        tables = Tables(size=Size(disk.size).up_to(SECTOR), start=start, map=placed)
+        size = Size(disk.size).up_to(SECTOR)
+        tables = Tables(size=size, start=start, map=placed, type=kind.type)
         file.seek(start * CLUSTER)
         file.writelines(tables.content())
         file.seek(0)
         file.write(tables.header())
-    return encode(compressor, placed.contents.items())
+    return encode(kind.description(), placed.contents.items())
 
 
 def refcounts(before: int) -> tuple[int, int]:
@@ -224,12 +227,12 @@ def _write_plain(clusters: Iterable[tuple[int, bytes, bytes]], placed: Map, file
         file.write(content)
 
 
-def _runs(disk: Disk, known: Recollection, workers: int) -> Generator[_Run, None, None]:
+def _runs(disk: Disk, known: Recollection, kind: Kind, workers: int) -> Generator[_Run, None, None]:
     """The disk's clusters in order, compressed by threads that are a little ahead."""
     length = RUN * CLUSTER + zstd.bound(CLUSTER)
     free = [create_string_buffer(length) for _ in range(2 * workers)]
     waiting: deque[Future[_Run]] = deque()
-    with _threads(disk, known, workers) as shared, ThreadPoolExecutor(workers) as pool:
+    with _threads(disk, known, kind, workers) as shared, ThreadPoolExecutor(workers) as pool:
         for numbers in _with_data(disk):
             if not free:
                 run = waiting.popleft().result()
@@ -240,11 +243,13 @@ def _runs(disk: Disk, known: Recollection, workers: int) -> Generator[_Run, None
 
 
 @contextmanager
-def _threads(disk: Disk, known: Recollection, workers: int) -> Generator[_Threads, None, None]:
-    idle: SimpleQueue[tuple[zstd.Compressor, zstd.Buffer]] = SimpleQueue()
+def _threads(
+    disk: Disk, known: Recollection, kind: Kind, workers: int
+) -> Generator[_Threads, None, None]:
+    idle: SimpleQueue[tuple[Compressor, zstd.Buffer]] = SimpleQueue()
     with ExitStack() as stack:
         for _ in range(workers):
-            context = stack.enter_context(zstd.compressor(LEVEL))
+            context = stack.enter_context(kind.compressor())
             idle.put((context, create_string_buffer(RUN * CLUSTER)))
         yield _Threads(disk=disk, known=known, idle=idle)
 
