@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from imagebuilder import paths, registry, rpmdb
@@ -87,8 +86,7 @@ def _finish(
     write_disks = _finish_tree(pouring, tree, existing)
     kept.look_at(place.tree)
     usage.tell(making.plan.request, place.tree, kept.listen)
-    given = existing.given if existing else None
-    kept.memory = replace(finished.memory(making.plan.request), given=given)
+    kept.memory = finished.memory(making.plan.request)
     return convert.outputs(pouring, write_disks, kept.memory)
 
 

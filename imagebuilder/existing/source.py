@@ -14,9 +14,9 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagebuilder.disk.image import Packed
 from imagebuilder.errors import CommandError, ConfigError, SpaceError
 from imagebuilder.existing import qcow2
-from imagebuilder.existing.qcow2 import Packed
 from imagebuilder.process import Command, Runner, reading
 from imagebuilder.sizes import Size
 
@@ -75,10 +75,11 @@ def write_raw(image: Path, target: Path, run: Runner) -> Packed | None:
     told = inspect(image, run)
     try:
         if told.format == "qcow2":
-            _check_complete(image, run)
-            packed = qcow2.write_raw(image, target)
-            if packed:
-                return packed
+            check_complete(image, run)
+            with qcow2.opened(image) as file:
+                if file and (unpack_cluster := qcow2.find_unpacker(file)):
+                    packed = qcow2.write_raw(file, target, unpack_cluster)
+                    return packed if qcow2.is_compressed(file) else None
         run(_copy(image, target) if told.format == "raw" else _convert(image, target, told))
     except CommandError as error:
         if FULL not in error.what:
@@ -103,7 +104,7 @@ def _no_room(told: Info, target: Path) -> SpaceError:
     )
 
 
-def _check_complete(image: Path, run: Runner) -> None:
+def check_complete(image: Path, run: Runner) -> None:
     """Raise ConfigError for a qcow2 that breaks off: qemu-img reads zeros where there is nothing.
 
     It finds clusters that lie beyond the end, but not that the table of all tables does.

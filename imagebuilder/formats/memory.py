@@ -22,22 +22,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from imagebuilder.disk.image import Packed, Place
 from imagebuilder.errors import BuildError
 
 MAGIC = b"imagebuilder clusters 1\n"
 ROW = struct.Struct(">32sQI")
-Place = tuple[int, int]  # offset and length, in bytes
-Identity = tuple[int, int, int]  # inode, size, time of the last change in ns
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """The qcow2 image that a disk was read from; of it, what clusters are compressed to."""
-
-    image: Path
-    identity: Identity  # of the file when it was read
-    kind: str  # "zlib" or "zstd"
-    places: Mapping[bytes, Place]  # by digest
+Taken = tuple[int, int, int]  # descriptor, offset, length
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +36,20 @@ class Memory:
 
     earlier: tuple[tuple[Path, Path], ...] = ()
     made: dict[Path, bytes] = field(default_factory=dict)  # by the output's path
-    given: Given | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Recollection:
     """What open images have; threads may share it."""
 
-    places: Mapping[bytes, tuple[int, int, int]]  # by digest: descriptor, offset, length
+    places: Mapping[bytes, Taken]  # by digest
+    kept: Mapping[int, Taken]  # by the cluster's number
+    others: tuple[int, ...] = ()  # with `kept`, all clusters that the disk has
 
-    def find(self, digest: bytes, target: memoryview) -> int:
+    def find(self, key: bytes | int, target: memoryview) -> int:
         """Read what a cluster was compressed to into `target`; its length, 0 if not known."""
-        fd, offset, length = self.places.get(digest, (0, 0, 0))
+        known = self.kept.get(key) if isinstance(key, int) else self.places.get(key)
+        fd, offset, length = known or (0, 0, 0)
         if length and os.preadv(fd, [target[:length]], offset) == length:
             return length
         return 0
@@ -79,37 +71,31 @@ def decode(index: bytes, compressor: str) -> dict[bytes, Place]:
 
 
 @contextmanager
-def recalled(memory: Memory, compressor: str) -> Generator[Recollection, None, None]:
-    """What earlier images have; what cannot be read is not known."""
-    places: dict[bytes, tuple[int, int, int]] = {}
+def recalled(
+    memory: Memory, compressor: str, packed: Packed | None = None
+) -> Generator[Recollection, None, None]:
+    """What earlier images have; what cannot be read is not known.
+
+    The file of `packed` must not have changed until the end; raise BuildError.
+    """
+    places: dict[bytes, Taken] = {}
     with ExitStack() as stack:
         for image, index in memory.earlier:
             with suppress(OSError):
                 known = decode(index.read_bytes(), compressor)
                 file = stack.enter_context(image.open("rb", buffering=0))
                 places |= {digest: (file.fileno(), *place) for digest, place in known.items()}
-        if memory.given:
-            places |= _taken(memory.given, stack)
-        yield Recollection(places)
+        if packed is None:
+            yield Recollection(places, {})
+            return
+        source = stack.enter_context(packed.file.open("rb", buffering=0)).fileno()
+        stack.callback(_check_unchanged, source, packed)
+        places |= {digest: (source, *place) for digest, place in packed.contents.items()}
+        kept = {number: (source, *place) for number, place in packed.kept.items()}
+        yield Recollection(places, kept, packed.others)
 
 
-def identity(status: os.stat_result) -> Identity:
-    """What of a file is another one if its content is."""
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _taken(given: Given, stack: ExitStack) -> dict[bytes, tuple[int, int, int]]:
-    """What it has, nothing if it has changed; one that does so meanwhile is a BuildError."""
-    try:
-        file = stack.enter_context(given.image.open("rb", buffering=0))
-    except OSError:
-        return {}
-    if identity(os.fstat(file.fileno())) != given.identity:
-        return {}
-    stack.callback(_check_unchanged, file.fileno(), given)
-    return {digest: (file.fileno(), *place) for digest, place in given.places.items()}
-
-
-def _check_unchanged(fd: int, given: Given) -> None:
-    if identity(os.fstat(fd)) != given.identity:
-        raise BuildError("became another one while it was read", where=str(given.image))
+def _check_unchanged(fd: int, packed: Packed) -> None:
+    before, now = packed.read, os.fstat(fd)
+    if (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
+        raise BuildError("was changed while an image was made of it", where=packed.name)
