@@ -97,7 +97,8 @@ def is_compressed(file: File) -> bool:
 def kept(file: File, changed: Iterable[int]) -> dict[int, Place]:
     """Where those clusters are that have not been changed, in order of their numbers.
 
-    A compressed one ends where the next one begins, at the latest; it says its sectors only.
+    A compressed one says only in how many sectors it lies. It is shorter than a cluster, and ends
+    where the next one begins, at the latest.
     """
     every = [(number, entry) for number, entry in file.entries() if has_data(entry)]
     starts = [*sorted(file.place(entry)[0] for _, entry in every), os.fstat(file.fd).st_size]
@@ -105,8 +106,10 @@ def kept(file: File, changed: Iterable[int]) -> dict[int, Place]:
     for number, entry in every:
         if number not in gone:
             offset, length = file.place(entry)
-            following = starts[bisect_right(starts, offset)]
-            found[number] = offset, min(length, following - offset)
+            if entry & COMPRESSED:
+                following = starts[bisect_right(starts, offset)]
+                length = min(length, following - offset, file.cluster - 1)
+            found[number] = offset, length
     return found
 
 

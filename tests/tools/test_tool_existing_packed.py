@@ -191,3 +191,22 @@ def test_a_damaged_cluster_is_refused(given: Path, tmp_path: Path) -> None:
         target.write(b"\xff" * length)
     with pytest.raises(ConfigError, match="is damaged"):
         source.write_raw(given, tmp_path / "x.raw", run)
+
+
+def test_a_compressed_cluster_is_never_taken_for_a_plain_one(tmp_path: Path) -> None:
+    """Its sectors may be more than a cluster, from where it begins; what follows is another's."""
+    path, begin = tmp_path / "tables", 2 * CLUSTER + 500
+    entries = {0: qcow2.COMPRESSED | 128 << 54 | begin, 1: 4 * CLUSTER,
+               2: qcow2.COMPRESSED | 3 << 54 | 6 * CLUSTER,
+               3: qcow2.COMPRESSED | 1 << 54 | (6 * CLUSTER + 1700), 4: qcow2.ZERO}  # fmt: skip
+    table = b"".join(entries.get(number, 0).to_bytes(8, "big") for number in range(CLUSTER // 8))
+    path.write_bytes(bytes(CLUSTER) + table)
+    os.truncate(path, 9 * CLUSTER)
+    with path.open("rb") as file:
+        known = {"path": path, "fd": file.fileno(), "bits": 16, "size": 5 * CLUSTER}
+        given = qcow2.File(**known, tables=(CLUSTER,), kind="zlib")
+        assert qcow2.kept(given, (5,)) == {
+            0: (begin, CLUSTER - 1), 1: (4 * CLUSTER, CLUSTER),
+            2: (6 * CLUSTER, 1700), 3: (6 * CLUSTER + 1700, 1024 - 1700 % 512),
+        }  # fmt: skip
+        assert list(qcow2.kept(given, (0, 2))) == [1, 3]
