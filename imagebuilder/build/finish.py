@@ -67,7 +67,7 @@ def tidy(tree: Path) -> None:
     for path in _files(tree / "var/log"):
         os.truncate(path, 0)
     for path in _files(tree / "root"):
-        if path.parent == tree / "root" and path.suffix == ".log":
+        if path.suffix == ".log":
             path.unlink()
     for name in VOLATILE:
         paths.remove_in(tree, name)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
 
 from imagebuilder import registry, schema
+from imagebuilder.disk import layout
 from imagebuilder.disk import load as disk_load
 from imagebuilder.disk.model import Defaults, Disk
 from imagebuilder.element import documents, load, merge, packages, resolve
@@ -23,6 +25,7 @@ from imagebuilder.options import (
     Request,
     cache_directory,
     lock_directory,
+    split,
 )
 from imagebuilder.plan import attached, existing
 from imagebuilder.plan.epoch import EPOCH
@@ -72,13 +75,16 @@ def draft(request: Request) -> Draft:
     why = "" if image else attached.reason(request, elements, tree)
     if why:
         attached.check(disk, why)
+    types = _types(request, elements)
+    if not image and any(_is_disk(name) for name in types):
+        layout.check(disk, request.image_size)
     return Draft(
         request=request,
         elements=elements,
         tree=tree,
         disk=disk,
         disk_source=str(image) if image else document.where,
-        types=_types(request, elements),
+        types=types,
         variables=_variables(request, elements, disk, ":".join(map(str, search))),
         attached=why,
         existing=image,
@@ -117,11 +123,12 @@ def _shared(early: tuple[str, ...], request: Request) -> tuple[str, ...]:
 def _types(request: Request, elements: tuple[Element, ...]) -> tuple[str, ...]:
     """Archives are always made; disks are not, where an element stands for another output."""
     others = request.ramdisk or any(NO_DISK in element.name for element in elements)
-    return tuple(
-        name
-        for name in dict.fromkeys(request.types)
-        if not others or registry.output_format(name).SOURCE.value in NOT_DISKS
-    )
+    return tuple(name for name in dict.fromkeys(request.types) if not others or not _is_disk(name))
+
+
+def _is_disk(name: str) -> bool:
+    """Whether the format is made of the disk, not of the tree."""
+    return registry.output_format(name).SOURCE.value not in NOT_DISKS
 
 
 def _check_type(name: str) -> None:
@@ -226,7 +233,10 @@ def _variables(
         "IMAGEBUILDER_ROOT_FSTYPE": disk.root.type,
         "IMAGEBUILDER_ROOT_UUID": str(disk.root.uuid),
         "LC_ALL": "C",
+        "IMAGE_TYPE": given.get("IMAGE_TYPE") or "qcow2",
+        "OUT_IMAGE_PATH": "",
         "SOURCE_DATE_EPOCH": _epoch(given),
+        **({"SKIP_BASE": "1"} if request.no_base else {}),
     }  # fmt: skip
 
 
@@ -235,14 +245,24 @@ def _as_yaml(mapping: Mapping[str, str]) -> str:
 
 
 def _asked(request: Request) -> dict[str, str]:
-    """The options about sizes and memory, under the names of their variables."""
-    sizes = {
-        "DIB_IMAGE_SIZE": (request.image_size, "GiB"),
-        "DIB_IMAGE_EXTRA_SIZE": (request.extra_size, "MiB"),
-        "DIB_MIN_TMPFS": (request.min_tmpfs, "GiB"),
+    """The options about sizes and memory as they were given, under their variables' names."""
+    words, given = split(request.words)[0], request.environment
+    flags = {
+        "DIB_IMAGE_SIZE": ("--image-size", ""),
+        "DIB_IMAGE_EXTRA_SIZE": ("--image-extra-size", ""),
+        "DIB_MIN_TMPFS": ("--min-tmpfs", f"{request.min_tmpfs / UNITS['GiB']:g}"),
     }
-    found = {name: f"{size / UNITS[unit]:g}" for name, (size, unit) in sizes.items() if size}
-    return {**found, "DIB_NO_TMPFS": str(int(request.no_tmpfs))}
+    found = {
+        name: _last_after(flag, words) or given.get(name) or default
+        for name, (flag, default) in flags.items()
+    }
+    sizes = {name: text for name, text in found.items() if text}
+    return {**sizes, "DIB_NO_TMPFS": str(int(request.no_tmpfs))}
+
+
+def _last_after(flag: str, words: Sequence[str]) -> str:
+    """The word after the last `flag`, or nothing."""
+    return next((b for a, b in reversed([*pairwise(words)]) if a == flag), "")
 
 
 def _table_name(labels: list[str]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import ROOT
 
 if TYPE_CHECKING:
     from conftest import Workshop
@@ -20,6 +21,7 @@ pytestmark = [
     pytest.mark.builds,
     pytest.mark.skipif(os.geteuid() != 0, reason="builds as root here"),
 ]
+REPOSITORY = "etc/yum.repos.d/elrepo.repo"
 STAND_IN = "#!/bin/bash\nprintf '%s\\n' \"${0##*/} $*\" >>/called\n"
 
 
@@ -417,6 +419,40 @@ def test_epel_is_added_and_taken_from_a_mirror(workshop: Workshop) -> None:
     )
     image = build(workshop, "as-rhel", "epel", DIB_EPEL_DISABLED="1")
     assert "enabled=0\n#baseurl=https://download" in image.texts["etc/yum.repos.d/epel.repo"]
+
+
+def test_elrepo_is_for_enterprise_linux_and_its_kernels_are_asked_for(workshop: Workshop) -> None:
+    off = "enabled=0\n\n"
+    repository = f"[elrepo]\nenabled=1\n\n[elrepo-kernel]\n{off}[elrepo-extras]\n{off}"
+    own = f"mkdir -p $(dirname {REPOSITORY}); echo -n '{repository}' >{REPOSITORY}\n"
+    stand_ins(workshop, "dnf", own=f"cd $TARGET_ROOT; {own}")
+    workshop.element("rocky-like", {"environment.d/20-x": "export DISTRO_NAME=rocky\n"})
+    image = build(workshop, "elrepo", "rocky-like")
+    assert image.called == ["dnf install -y elrepo-release"]
+    assert image.texts[REPOSITORY] == repository
+    image = build(workshop, "elrepo", "rocky-like", DIB_ELREPO_KERNEL="1")
+    assert image.texts[REPOSITORY] == repository.replace("kernel]\nenabled=0", "kernel]\nenabled=1")
+    assert "elrepo: there is none for tiny" in refused(workshop, "elrepo")
+
+
+def test_lvm_is_its_programs_and_dracut_network_is_nothing(workshop: Workshop) -> None:
+    stand_ins(workshop)
+    assert "install-packages lvm2" in build(workshop, "lvm", "dracut-network").called
+
+
+def test_red_hats_images_on_another_disk_know_where_their_boot_loader_is() -> None:
+    name = "09-replace-partition-redhat.bash"
+    script = 'set -eu; source "$0"; echo "$EFI_BOOT_DIR $DIB_RELEASE $DIB_BLOCK_DEVICE"'
+    source = ROOT / "elements/replace-partition-redhat/environment.d" / name
+
+    def told(distribution: str) -> str:
+        given = {"PATH": os.environ["PATH"], "DISTRO_NAME": distribution}
+        argv = ["bash", "-c", script, str(source)]
+        done = subprocess.run(argv, env=given, capture_output=True, text=True, check=False)
+        return done.stdout.strip() or done.stderr.strip()
+
+    assert (told("rhel"), told("centos")) == ("EFI/redhat 9 efi", "EFI/centos 9 efi")
+    assert "DISTRO_NAME is not set" in told("")
 
 
 def test_pip_has_a_cache_on_the_host_while_the_image_is_built(workshop: Workshop) -> None:
