@@ -62,15 +62,26 @@ def return_resolver(tree: Path) -> None:
 
 
 def tidy(tree: Path) -> None:
-    """Empty /tmp and the logs, and remove what differs between two equal builds."""
+    """Empty /tmp and the logs, and remove what differs between two equal builds.
+
+    Of /run only directories stay, for containers; machines begin with an empty one.
+    """
     _empty(tree / "tmp")
+    for path in _others_than_directories(tree / "run"):
+        path.unlink()
     for path in _files(tree / "var/log"):
         os.truncate(path, 0)
     for path in _files(tree / "root"):
-        if path.parent == tree / "root" and path.suffix == ".log":
+        if path.name.endswith(".log"):
             path.unlink()
     for name in VOLATILE:
         paths.remove_in(tree, name)
+
+
+def own_root(tree: Path) -> None:
+    """Make the root directory as mkfs makes it, whatever an archive or a hook has left it as."""
+    os.chown(tree, 0, 0)
+    tree.chmod(0o755)
 
 
 def clamp_times(tree: Path, epoch: int, like: Path | None = None, since: int = 0) -> None:
@@ -99,10 +110,18 @@ def _walk(directory: Path | str) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def _files(directory: Path) -> Iterator[Path]:
+    return (path for path, mode in _inside(directory) if stat.S_ISREG(mode))
+
+
+def _others_than_directories(directory: Path) -> Iterator[Path]:
+    return (path for path, mode in _inside(directory) if not stat.S_ISDIR(mode))
+
+
+def _inside(directory: Path) -> Iterator[tuple[Path, int]]:
+    """Paths and modes of all in it and of itself, unless a symlink has its name."""
     if directory.is_dir() and not directory.is_symlink():
         for path, status in _walk(directory):
-            if stat.S_ISREG(status.st_mode):
-                yield Path(path)
+            yield Path(path), status.st_mode
 
 
 def _empty(directory: Path) -> None:

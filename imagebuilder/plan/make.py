@@ -222,6 +222,7 @@ def _variables(
         "BASH_FUNC_die%%": DIE,
         "BASH_FUNC_get_image_element_array%%": f"() {{  echo '{pairs}'\n}}",
         "IMAGE_NAME": request.output_name,
+        "IMAGE_TYPE": given.get("IMAGE_TYPE") or "qcow2",
         "IMAGEBUILDER_PARTITION_TABLE": _table_name(tables),
         "IMAGEBUILDER_ROOT_FSTYPE": disk.root.type,
         "IMAGEBUILDER_ROOT_UUID": str(disk.root.uuid),
@@ -235,13 +236,20 @@ def _as_yaml(mapping: Mapping[str, str]) -> str:
 
 
 def _asked(request: Request) -> dict[str, str]:
-    """The options about sizes and memory, under the names of their variables."""
+    """Options under the names of the variables that diskimage-builder exports for them."""
     sizes = {
         "DIB_IMAGE_SIZE": (request.image_size, "GiB"),
         "DIB_IMAGE_EXTRA_SIZE": (request.extra_size, "MiB"),
         "DIB_MIN_TMPFS": (request.min_tmpfs, "GiB"),
     }
     found = {name: f"{size / UNITS[unit]:g}" for name, (size, unit) in sizes.items() if size}
+    told = {
+        "SKIP_BASE": "1" if request.no_base else "",
+        "RAMDISK_ELEMENT": (request.ramdisk_element or "ramdisk") if request.ramdisk else "",
+        "MAX_ONLINE_RESIZE": str(request.max_online_resize or ""),
+        "DOCKER_TARGET": request.docker_target,
+    }
+    found |= {name: value for name, value in told.items() if value}
     return {**found, "DIB_NO_TMPFS": str(int(request.no_tmpfs))}
 
 
