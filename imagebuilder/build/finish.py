@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from imagebuilder import paths
+from imagebuilder.cache.remove import forced, remove
 
 RESOLV = "/etc/resolv.conf"
 ORIGINAL = "/etc/resolv.conf.ORIG"
@@ -53,12 +54,14 @@ def renew_resolver(tree: Path) -> None:
 
 
 def return_resolver(tree: Path) -> None:
-    """Put the tree's own resolver file back, unless a hook has made it a symlink."""
-    if paths.is_symlink_in(tree, RESOLV):
-        paths.remove_in(tree, ORIGINAL)
-        return
-    paths.remove_in(tree, RESOLV)
-    paths.rename_in(tree, ORIGINAL, RESOLV)
+    """Put the tree's own resolver file back, unless a hook has made it a symlink or immutable."""
+    try:
+        if not paths.is_symlink_in(tree, RESOLV):
+            paths.remove_in(tree, RESOLV)
+            paths.rename_in(tree, ORIGINAL, RESOLV)
+    except PermissionError:  # immutable, chattr(1): as a hook wants it
+        pass
+    paths.remove_in(tree, ORIGINAL)
 
 
 def tidy(tree: Path) -> None:
@@ -68,12 +71,12 @@ def tidy(tree: Path) -> None:
     """
     _empty(tree / "tmp")
     for path in _others_than_directories(tree / "run"):
-        path.unlink()
+        forced(path.unlink, path)
     for path in _files(tree / "var/log"):
-        os.truncate(path, 0)
+        forced(partial(os.truncate, path, 0), path)
     for path in _files(tree / "root"):
         if path.name.endswith(".log"):
-            path.unlink()
+            forced(path.unlink, path)
     for name in VOLATILE:
         paths.remove_in(tree, name)
 
@@ -95,7 +98,8 @@ def clamp_times(tree: Path, epoch: int, like: Path | None = None, since: int = 0
         whiteout = like is not None and stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
         if status.st_mtime_ns > limit and status.st_ctime_ns >= since and not whiteout:
             seen = f"{tree}{path.removeprefix(top)}"
-            os.utime(seen, ns=(limit, limit), follow_symlinks=False)
+            again = partial(os.utime, seen, ns=(limit, limit), follow_symlinks=False)
+            forced(again, Path(seen))
 
 
 def _walk(directory: Path | str) -> Iterator[tuple[str, os.stat_result]]:
@@ -129,6 +133,6 @@ def _empty(directory: Path) -> None:
         return
     for entry in os.scandir(directory):
         if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
+            remove(Path(entry.path))
         else:
-            Path(entry.path).unlink()
+            forced(partial(os.unlink, entry.path), Path(entry.path))
