@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +43,7 @@ INWARD = (
     "DIB_OFFLINE", "DIB_QUIET", "DIB_SHOW_IMAGE_USAGE", "DIB_SHOW_IMAGE_USAGE_FULL",
 )  # fmt: skip
 NUMBERED = re.compile(r"[0-9]")  # a file whose name begins so is meant to be a hook, and not data
+DIB_PACKAGES = "IMAGEBUILDER_DIB_PACKAGES"
 NO_DISK = "no-final-image"  # anywhere in an element's name
 NOT_DISKS = ("tree", "medium")  # the SOURCE of formats that need no disk
 TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")  # of an output
@@ -210,6 +211,7 @@ def _variables(
         "DIB_ENV": _declared_as_bash(given),
         "DIB_IMAGE_CACHE": str(cache_directory(request)),
         **_asked(request),
+        **_for_others(elements, given),
         "DIB_LOCKFILES": str(lock_directory(request)),
         "DIB_MOUNTPOINTS": "|".join(disk.mount_points),
         "DIB_OFFLINE": "1" if request.offline else "",
@@ -251,6 +253,13 @@ def _asked(request: Request) -> dict[str, str]:
     }
     found |= {name: value for name, value in told.items() if value}
     return {**found, "DIB_NO_TMPFS": str(int(request.no_tmpfs))}
+
+
+def _for_others(elements: Sequence[Element], given: Mapping[str, str]) -> dict[str, str]:
+    """Hooks that do not know us count on packages that diskimage-builder's root has."""
+    if given.get(DIB_PACKAGES) or all((e.path / "element.yaml").exists() for e in elements):
+        return {}
+    return {DIB_PACKAGES: "1"}
 
 
 def _table_name(labels: list[str]) -> str:
