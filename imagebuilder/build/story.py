@@ -141,6 +141,7 @@ def _finish_tree(
         if existing:
             finish.clamp_times(place.tree, plan.epoch, since=existing.since)
         else:
+            finish.own_root(place.tree)
             rpmdb.settle(place.tree, plan.epoch)
             tree.pile.clamp_times(plan.epoch)
     _fill_medium(plan, place, listen)

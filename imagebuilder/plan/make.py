@@ -46,6 +46,7 @@ INWARD = (
     "DIB_OFFLINE", "DIB_QUIET", "DIB_SHOW_IMAGE_USAGE", "DIB_SHOW_IMAGE_USAGE_FULL",
 )  # fmt: skip
 NUMBERED = re.compile(r"[0-9]")  # a file whose name begins so is meant to be a hook, and not data
+DIB_PACKAGES = "IMAGEBUILDER_DIB_PACKAGES"
 NO_DISK = "no-final-image"  # anywhere in an element's name
 NOT_DISKS = ("tree", "medium")  # the SOURCE of formats that need no disk
 TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")  # of an output
@@ -217,6 +218,7 @@ def _variables(
         "DIB_ENV": _declared_as_bash(given),
         "DIB_IMAGE_CACHE": str(cache_directory(request)),
         **_asked(request),
+        **_for_others(elements, given),
         "DIB_LOCKFILES": str(lock_directory(request)),
         "DIB_MOUNTPOINTS": "|".join(disk.mount_points),
         "DIB_OFFLINE": "1" if request.offline else "",
@@ -229,14 +231,13 @@ def _variables(
         "BASH_FUNC_die%%": DIE,
         "BASH_FUNC_get_image_element_array%%": f"() {{  echo '{pairs}'\n}}",
         "IMAGE_NAME": request.output_name,
+        "IMAGE_TYPE": given.get("IMAGE_TYPE") or "qcow2",
         "IMAGEBUILDER_PARTITION_TABLE": _table_name(tables),
         "IMAGEBUILDER_ROOT_FSTYPE": disk.root.type,
         "IMAGEBUILDER_ROOT_UUID": str(disk.root.uuid),
         "LC_ALL": "C",
-        "IMAGE_TYPE": given.get("IMAGE_TYPE") or "qcow2",
         "OUT_IMAGE_PATH": "",
         "SOURCE_DATE_EPOCH": _epoch(given),
-        **({"SKIP_BASE": "1"} if request.no_base else {}),
     }  # fmt: skip
 
 
@@ -245,24 +246,37 @@ def _as_yaml(mapping: Mapping[str, str]) -> str:
 
 
 def _asked(request: Request) -> dict[str, str]:
-    """The options about sizes and memory as they were given, under their variables' names."""
+    """Options, as they were given, under the names that diskimage-builder exports them with."""
     words, given = split(request.words)[0], request.environment
     flags = {
         "DIB_IMAGE_SIZE": ("--image-size", ""),
         "DIB_IMAGE_EXTRA_SIZE": ("--image-extra-size", ""),
         "DIB_MIN_TMPFS": ("--min-tmpfs", f"{request.min_tmpfs / UNITS['GiB']:g}"),
     }
-    found = {
-        name: _last_after(flag, words) or given.get(name) or default
-        for name, (flag, default) in flags.items()
+    told = {
+        **{
+            name: _last_after(flag, words) or given.get(name) or default
+            for name, (flag, default) in flags.items()
+        },
+        "SKIP_BASE": "1" if request.no_base else "",
+        "RAMDISK_ELEMENT": (request.ramdisk_element or "ramdisk") if request.ramdisk else "",
+        "MAX_ONLINE_RESIZE": str(request.max_online_resize or ""),
+        "DOCKER_TARGET": request.docker_target,
     }
-    sizes = {name: text for name, text in found.items() if text}
-    return {**sizes, "DIB_NO_TMPFS": str(int(request.no_tmpfs))}
+    found = {name: value for name, value in told.items() if value}
+    return {**found, "DIB_NO_TMPFS": str(int(request.no_tmpfs))}
 
 
 def _last_after(flag: str, words: Sequence[str]) -> str:
     """The word after the last `flag`, or nothing."""
     return next((b for a, b in reversed([*pairwise(words)]) if a == flag), "")
+
+
+def _for_others(elements: Sequence[Element], given: Mapping[str, str]) -> dict[str, str]:
+    """Hooks that do not know us count on packages that diskimage-builder's root has."""
+    if given.get(DIB_PACKAGES) or all((e.path / "element.yaml").exists() for e in elements):
+        return {}
+    return {DIB_PACKAGES: "1"}
 
 
 def _table_name(labels: list[str]) -> str:
