@@ -30,6 +30,8 @@ def shown(files: Tree) -> list[str]:
         "",
         *_aligned([(r.role, r.path, r.note) for r in roles.roles(files)]),
     ]
+    if iso.cut:
+        lines.append(f"warning: {iso.cut} bytes of padding are missing at its end")
     if iso.grown:
         lines.append("warning: it was modified in place: its partitions end before its volume does")
     return lines
@@ -45,6 +47,7 @@ def document(files: Tree) -> dict[str, Any]:
         "rock_ridge": iso.rock_ridge,
         "joliet": bool(iso.joliet),
         "grown": iso.grown,
+        "cut": iso.cut,
         "files": len(files.nodes) - 1,
         "boot": boot_document(iso),
         "roles": [dataclasses.asdict(role) for role in roles.roles(files)],

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imagebuilder import signing
 from imagebuilder.errors import ConfigError
 from imagebuilder.initrd.source import Wish
-from imagebuilder.iso import esp, grubcfg, isolinuxcfg, menu, roles
-from imagebuilder.iso.menu import Loader, MenuChange
+from imagebuilder.iso import esp, menu, roles
+from imagebuilder.iso.menu import MenuChange
 from imagebuilder.iso.model import SECTOR, Iso
 from imagebuilder.iso.tree import Tree, clean
 from imagebuilder.process import Runner
-from imagebuilder.remaster import directory, initrd, inner, iso_lists, iso_texts, signatures
+from imagebuilder.remaster import (
+    directory,
+    initrd,
+    inner,
+    iso_lists,
+    iso_menus,
+    iso_texts,
+    signatures,
+)
 from imagebuilder.remaster.initrd import Changes, Substitution
 from imagebuilder.remaster.iso_lists import News
 from imagebuilder.remaster.problems import Problems
 from imagebuilder.remaster.signatures import Signer
 from imagebuilder.remaster.squashfs import Edit, TreeChanges
 
-EDITORS = {Loader.GRUB: grubcfg.changed, Loader.ISOLINUX: isolinuxcfg.changed}
-LABEL = r"(label=|label\s+|-l\s+)([\"']?)({old})(?![\w.-])"
 PLAIN_NAME = re.compile(r"(?=.{1,31}$)[A-Z0-9_]+(\.[A-Z0-9_]*)?")
-SPACE = r"\x20"  # as udev writes it in the name of a link, and so in an argument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,35 @@ class Plan:
         return {*self.contents, *self.files}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _There:
+    """What an image has once files are added and others gone, and nothing else is changed."""
+
+    files: Tree
+    added: Mapping[str, Path]
+    gone: set[str]
+
+    def has(self, path: str) -> bool:
+        """Whether there is something at a path."""
+        return path in self.added or (path in self.files and path not in self.gone)
+
+    def read(self, path: str) -> tuple[str, bytes]:
+        """The path and the content of a file; raise ConfigError if it is none."""
+        if (name := clean(path)) in self.added:
+            return name, self.added[name].read_bytes()
+        node = self.files.file(path)
+        return node.path, self.files.read(node.path)
+
+    def menus(self) -> Iterator[tuple[str, bytes]]:
+        """The menus and their texts."""
+        for path in menu.menus({*self.files.nodes, *self.added}):
+            if path in self.added:
+                if self.added[path].stat().st_size <= roles.LARGEST_MENU:
+                    yield self.read(path)
+            elif path not in self.gone and roles.is_menu(self.files.nodes[path]):
+                yield self.read(path)
+
+
 def make(
     files: Tree, partition: Path | None, changes: IsoChanges, run: Runner, problems: Problems
 ) -> Plan:
@@ -89,18 +123,21 @@ def make(
     contents = iso_texts.changed(files, changes.replace, changes.patches, problems)
     edits = _squashfs(files, changes, problems)
     with problems.noted():
-        _check_kept(files, {*contents, *edits, *map(clean, changes.initrds)} & {*gone, *added})
-    texts = {path: contents.get(path, text) for path, text in _texts(files) if path not in gone}
+        lost = {*map(clean, changes.initrds)} & (gone - {*added})
+        _check_kept(files, {*contents, *edits} & {*gone, *added} | lost)
+    there = _There(files=files, added=added, gone=gone)
+    texts = {path: contents.get(path, text) for path, text in there.menus()}
     with problems.noted():
         if changes.menus:
             every = [*texts.items(), *inner_texts.items()]
-            _check_entries(every, changes.menus, str(files.iso.path))
-    contents |= dict(_edited(texts, files.iso, changes))
-    contents |= _initrds(files, changes, gone, run, problems)
-    inside = dict(_edited(inner_texts, files.iso, changes))
+            iso_menus.check_entries(every, changes.menus, str(files.iso.path))
+    ids = (files.iso.volume.id, changes.volume_id or files.iso.volume.id)
+    contents |= dict(iso_menus.edited(texts, changes.menus, ids))
+    contents |= _initrds(there, changes, run, problems)
+    inside = dict(iso_menus.edited(inner_texts, changes.menus, ids))
     plan = Plan(
-        contents={path: text for path, text in contents.items() if path not in added},
-        files=added,
+        contents=contents,
+        files={path: source for path, source in added.items() if path not in contents},
         directories=(),
         removals=removals,
         esp=inside,
@@ -206,73 +243,10 @@ def _check_renames(iso: Iso, changes: IsoChanges) -> None:
         raise ConfigError("nothing to do", where=str(iso.path), hint=hint)
 
 
-def _texts(files: Tree) -> Iterator[tuple[str, bytes]]:
-    """The menus that are files of the image."""
-    for path in menu.menus(files.nodes):
-        if roles.is_menu(files.nodes[path]):
-            yield path, files.read(path)
-
-
 def _esp_texts(partition: Path, run: Runner) -> Iterator[tuple[str, bytes]]:
     """The menus inside the EFI system partition."""
     for path in menu.menus(esp.files(partition, run)):
         yield path, esp.read(partition, path, partition.parent, run)
-
-
-def _edited(
-    texts: Mapping[str, bytes], iso: Iso, changes: IsoChanges
-) -> Iterator[tuple[str, bytes]]:
-    """Those that change, after the change."""
-    for path, loader in menu.menus(texts).items():
-        text = texts[path].decode(errors="surrogateescape")
-        new = EDITORS[loader](text, changes.menus) if changes.menus else text
-        if renames(iso, changes):
-            new = relabelled(new, iso.volume.id, changes.volume_id)
-        if new != text:
-            yield path, new.encode(errors="surrogateescape")
-
-
-def _check_entries(texts: Sequence[tuple[str, bytes]], change: MenuChange, where: str) -> None:
-    """Raise ConfigError if a title that the change speaks of is nowhere, or none would be left."""
-    menus = list(_titles(texts))
-    titles = [title for entries, _ in menus for title in entries]
-    if not titles:
-        raise ConfigError("no menu with entries was found", where=where)
-    known = [*titles, *(title for _, submenus in menus for title in submenus)]
-    hint = f"there are: {', '.join(dict.fromkeys(known))}"
-    named = [*change.keep, *change.drop, *(old for old, _ in change.rename)]
-    longest = max(len(entries) for entries, _ in menus)
-    if change.default.isdecimal() and int(change.default) >= longest:
-        raise ConfigError(f"there is no menu entry {change.default}", where=where, hint=hint)
-    named += [change.default] * (bool(change.default) and not change.default.isdecimal())
-    renamed = [*known, *map(change.titled, known)]
-    for pattern in named:
-        if not any(menu.matches(title, (pattern,)) for title in renamed):
-            raise ConfigError(f"no menu entry is titled {pattern!r}", where=where, hint=hint)
-    if all(change.removes(title) for title in titles):
-        raise ConfigError("no menu entry would be left", where=where, hint=hint)
-
-
-def _titles(texts: Sequence[tuple[str, bytes]]) -> Iterator[tuple[list[str], list[str]]]:
-    """The titles of each menu's entries, and those of its submenus."""
-    for path, content in texts:
-        if loader := menu.loader(path):
-            text = content.decode(errors="surrogateescape")
-            entries = [entry.title for entry in roles.READERS[loader](text)]
-            yield entries, grubcfg.submenus(text) if loader is Loader.GRUB else []
-
-
-def relabelled(text: str, old: str, new: str) -> str:
-    """A menu with another volume id wherever the old one is looked for."""
-    forms = "|".join(re.escape(form) for form in (old, old.replace(" ", SPACE)))
-
-    def written(found: re.Match[str]) -> str:
-        before, quote, form = found.groups()
-        if SPACE in form or (before.endswith("=") and not quote):
-            return f"{before}{quote}{new.replace(' ', SPACE)}"
-        return f"{before}{quote}{new}" if quote or " " not in new else f"{before}'{new}'"
-
-    return re.sub(LABEL.format(old=forms), written, text, flags=re.IGNORECASE)
 
 
 def renames(iso: Iso, changes: IsoChanges) -> bool:
@@ -281,28 +255,26 @@ def renames(iso: Iso, changes: IsoChanges) -> bool:
 
 
 def _initrds(
-    files: Tree, changes: IsoChanges, gone: set[str], run: Runner, problems: Problems
+    there: _There, changes: IsoChanges, run: Runner, problems: Problems
 ) -> dict[str, bytes]:
     made: dict[str, bytes] = {}
     if changes.initrd is None and changes.initrd_edit is None:
         return made
+    files = there.files
     named = changes.initrds or tuple(p for entry in roles.entries(files) for p in entry.initrds)
     with problems.noted():
-        named = tuple(path for path in named if path not in gone)
-        found = [path for path in dict.fromkeys(named) if changes.initrds or path in files]
+        found = [path for path in dict.fromkeys(named) if changes.initrds or there.has(path)]
         if not found:
             what = "no menu names an initrd that is there"
             raise ConfigError(what, where=str(files.iso.path))
         for path in found:
             with problems.noted():
-                node = files.file(path)
-                made[node.path] = _initrd(files, node.path, changes, run)
+                name, data = there.read(path)
+                made[name] = _initrd(data, f"{files.iso.path}: {name}", changes, run)
     return made
 
 
-def _initrd(files: Tree, path: str, changes: IsoChanges, run: Runner) -> bytes:
-    where = f"{files.iso.path}: {path}"
-    data = files.read(path)
+def _initrd(data: bytes, where: str, changes: IsoChanges, run: Runner) -> bytes:
     if changes.initrd_edit:
         data = initrd.edited(data, where, changes.initrd_edit, run)
     return initrd.appended(data, where, changes.initrd, run) if changes.initrd else data

@@ -328,6 +328,28 @@ def test_a_directory_is_replaced_and_what_is_removed_is_not_changed(
     assert "boot/grub/i386-pc/eltorito.img" in files
 
 
+def test_menus_and_initrds_that_are_added_are_changed_as_others(seed: Path, tmp_path: Path) -> None:
+    target, menu, initrd = (tmp_path / name for name in ("out.iso", "menu", "initrd"))
+    menu.write_text(MENU.replace("Install", "Mine"))
+    initrd.write_bytes(newc.write(Archive(entries=(Entry(name="new", mode=0o100644),))))
+    changes = IsoChanges(
+        menus=MenuChange(timeout=0, default="Mine"),
+        volume_id="NEW",
+        add=(
+            Wish(source=menu, path="boot/grub/grub.cfg"),
+            Wish(source=initrd, path="casper/initrd"),
+        ),
+        initrd=Changes(add=(Wish(source=seed, path="/"),), epoch=EPOCH),
+        epoch=EPOCH,
+    )
+    story.remaster(ubuntu(tmp_path), Target(path=target), changes)
+    files = tree.load(probe(target))
+    text = files.read("boot/grub/grub.cfg").decode()
+    assert text.startswith("set timeout=0\nsearch --no-floppy --set=root -l 'NEW'\n")
+    assert "set default='Mine'\nmenuentry \"Mine\"" in text
+    assert {*rootfs.of(load.load(files.read("casper/initrd"), "x")).files} == {"new", "preseed.cfg"}
+
+
 def test_initrds_get_files_more(tmp_path: Path, seed: Path) -> None:
     target = tmp_path / "out.iso"
     wanted = Changes(add=(Wish(source=seed, path="/"),), epoch=EPOCH)

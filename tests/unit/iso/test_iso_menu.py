@@ -11,7 +11,7 @@ from imagebuilder.iso import arguments, grubcfg, isolinuxcfg, menu
 from imagebuilder.iso.arguments import ArgumentChange
 from imagebuilder.iso.menu import Loader, MenuChange
 from imagebuilder.process import find
-from imagebuilder.remaster.iso_plan import relabelled
+from imagebuilder.remaster.iso_menus import relabelled
 
 UBUNTU = """\
 set timeout=30
