@@ -11,6 +11,7 @@ directory that `media.d` and `initrd.d` have filled. It may have, too:
 
     FEATURES: tuple[str, ...]                 rows of the table of tools; by default the name's
     check(output: Output) -> None             raises what `write` would, before a build begins
+    check_settled(output: Output) -> None     the same, when `environment.d` has set the variables
     for_qemu_img(name: str) -> tuple[str, tuple[str, ...]]   qemu-img's name for it, and options
     deliver(output: Output, run: Runner) -> str   hands the finished file on; says what it did
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from imagebuilder.iso.menu import Loader, MenuChange
 from imagebuilder.iso.model import Iso
 from imagebuilder.iso.tree import Tree, clean
 from imagebuilder.process import Runner
-from imagebuilder.remaster import directory, initrd, inner, iso_lists, iso_texts
+from imagebuilder.remaster import directory, initrd, inner, iso_lists, iso_texts, output
 from imagebuilder.remaster.initrd import Changes, Substitution
 from imagebuilder.remaster.iso_lists import News
 from imagebuilder.remaster.problems import Problems
@@ -74,20 +74,25 @@ class Plan:
 def make(
     files: Tree, partition: Path | None, changes: IsoChanges, run: Runner, problems: Problems
 ) -> Plan:
-    """The plan; raise ConfigError if there is nothing to do, note all that cannot be done."""
-    texts, inner_texts = dict(_texts(files)), {}
+    """The plan; note all that cannot be done.
+
+    Raise ConfigError if there is nothing to do; what elements have left alone is copied.
+    """
+    inner_texts: dict[str, bytes] = {}
     with problems.noted():
         inner_texts = dict(_esp_texts(partition, run)) if partition else {}
     contents = iso_texts.changed(files, changes.replace, changes.patches, problems)
-    texts |= {path: text for path, text in contents.items() if path in texts}
+    added, removals = _added(files, changes, problems)
+    texts = _menus(files, contents, added, removals)
     with problems.noted():
         if changes.menus:
             every = [*texts.items(), *inner_texts.items()]
             _check_entries(every, changes.menus, str(files.iso.path))
-    contents |= dict(_edited(texts, files.iso, changes))
+    edited = dict(_edited(texts, files.iso, changes))
+    added = {path: source for path, source in added.items() if path not in edited}
+    contents |= edited
     contents |= _initrds(files, changes, run, problems)
     inside = dict(_edited(inner_texts, files.iso, changes))
-    added, removals = _added(files, changes, problems)
     edits = _squashfs(files, changes, problems)
     plan = Plan(
         contents={path: text for path, text in contents.items() if path not in added},
@@ -97,7 +102,8 @@ def make(
         esp=inside,
         squashfs=edits,
     )
-    if not problems.found and not (plan.touched or inside or removals or edits):
+    unchanged = not (plan.touched or inside or removals or edits)
+    if unchanged and not problems.found and changes.tree is None:
         _check_renames(files.iso, changes)
     missing: tuple[str, ...] = ()
     with problems.noted():
@@ -140,6 +146,10 @@ def _added(
     return added, tuple(dict.fromkeys(removals))
 
 
+def _is_gone(path: str, removals: Collection[str]) -> bool:
+    return any(path == gone or path.startswith(f"{gone}/") for gone in removals)
+
+
 def _squashfs(files: Tree, changes: IsoChanges, problems: Problems) -> dict[str, Edit]:
     edits = {}
     for path, wanted in changes.squashfs.items():
@@ -154,6 +164,19 @@ def _check_renames(iso: Iso, changes: IsoChanges) -> None:
     if not renames(iso, changes):
         hint = "no menu has what was to be changed" if changes.menus else ""
         raise ConfigError("nothing to do", where=str(iso.path), hint=hint)
+
+
+def _menus(
+    files: Tree,
+    contents: Mapping[str, bytes],
+    added: Mapping[str, Path],
+    removals: Collection[str],
+) -> dict[str, bytes]:
+    """The menus as they are after other changes."""
+    old = dict(_texts(files))
+    changed = {path: text for path, text in contents.items() if path in old}
+    new = {path: output.read(added[path]) for path in menu.menus(added)}
+    return {p: t for p, t in {**old, **changed, **new}.items() if not _is_gone(p, removals)}
 
 
 def _texts(files: Tree) -> Iterator[tuple[str, bytes]]:

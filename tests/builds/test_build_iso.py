@@ -34,6 +34,7 @@ pytestmark = [
 BRANDING = {
     "element-deps": "debian-installer-iso\n",
     "media.d/50-branding": 'echo acme >"$TARGET_MEDIA/acme"\nrm -r "$TARGET_MEDIA/pool"\n'
+    'sed -i s/Install/Deploy/ "$TARGET_MEDIA/boot/grub/grub.cfg"\n'
     '[ -d "$TARGET_ROOT/etc" ]\n',
     "initrd.d/50-branding": 'echo "d-i x y z" >"$TARGET_INITRD/preseed.cfg"\n',
 }
@@ -102,6 +103,7 @@ def test_hooks_change_the_cd_and_its_initrd(workshop: Workshop, base: Path) -> N
     assert not [path for path in new.nodes if path.startswith("pool")]
     assert new.nodes["casper/vmlinuz"].mtime == old.nodes["casper/vmlinuz"].mtime
     menu = new.read("boot/grub/grub.cfg").decode()
+    assert 'menuentry "Deploy"' in menu
     assert "set timeout=0\n" in menu
     assert "auto=true ---" in menu
     assert "-l ACME" in menu.replace("'", "")
