@@ -104,7 +104,7 @@ def _section(title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]]) ->
 
 def _variables(element: Element) -> list[tuple[str, ...]]:
     return [
-        (code(each.name), _type(each), _default(each), each.help + " (secret)" * each.secret)
+        (code(each.name), _type(each), _default(each), each.help + " (secret)" * bool(each.secret))
         for each in element.variables
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class BuildError(Exception):
@@ -75,6 +75,16 @@ class Interrupted(BuildError):  # ruff: ignore[error-suffix-on-exception-name] -
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by signal {number}")
         self.exit_status = 128 + number
+
+
+def together(found: Sequence[BuildError]) -> BuildError:
+    """One error for all: alone as it is, several of a kind as one of that kind."""
+    lines = list(dict.fromkeys(map(str, found)))
+    if len(lines) == 1:
+        return found[0]
+    kinds = {type(error) for error in found}
+    kind = kinds.pop() if len(kinds) == 1 else ConfigError
+    return kind(f"{len(lines)} things are in the way:\n" + "\n".join(f"- {line}" for line in lines))
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

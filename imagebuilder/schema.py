@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from imagebuilder.errors import ConfigError, nearest
+from imagebuilder.errors import ConfigError, nearest, together
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -183,16 +183,18 @@ def _errors(document: Document, schema: str) -> list[ValidationError]:
 def _complain(document: Document, errors: list[ValidationError]) -> None:
     from jsonschema.exceptions import best_match  # costs 60 ms, needed only here
 
-    error = best_match(errors)
-    if error is None:
-        return
+    best = filter(None, (best_match([error]) for error in errors))
+    if found := [_complaint(document, error) for error in best]:
+        raise together(found)
+
+
+def _complaint(document: Document, error: ValidationError) -> ConfigError:
     what, hint = _explain(error)
     unknown = _unknown_keys(error)
     if unknown:
-        raise ConfigError(
-            what, where=document.key_place(error.absolute_path, unknown[0]), hint=hint
-        )
-    raise ConfigError(what, where=document.place(error.absolute_path), hint=hint)
+        place = document.key_place(error.absolute_path, unknown[0])
+        return ConfigError(what, where=place, hint=hint)
+    return ConfigError(what, where=document.place(error.absolute_path), hint=hint)
 
 
 def inner(document: Document, key: str) -> Document:

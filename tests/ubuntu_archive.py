@@ -1,7 +1,8 @@
 """An archive with Ubuntu's suites, pockets, components and layout, made of Debian's packages.
 
 What is Ubuntu's own is repacked: its identity, the kernel's package of packages, the keyring, and
-cloud-init, which is configured for another distribution and another network program there.
+cloud-init, which is configured for another distribution and another network program there. casper
+is a stand-in.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ WANTED = (
     *("netbase", "systemd-resolved", "systemd-sysv", "udev", "zstd", "python3", "sudo", "tzdata"),
     *("linux-image-amd64", "grub-pc-bin", "grub-efi-amd64-bin", "grub-efi-amd64-signed"),
     *("shim-signed", "grub2-common", "dosfstools", "fdisk"),
-    *("cloud-init", "cloud-guest-utils", "netplan.io", "openssh-server"),
+    *("cloud-init", "cloud-guest-utils", "netplan.io", "openssh-server", "busybox", "bc"),
 )
 UNIVERSE = ("cloud-guest-utils",)
+CASPER = Path(__file__).parent / "casper"
 NEEDED = ("apt-get", "dpkg-deb", "gpg", "gpgv")
 OS_RELEASE = """\
 PRETTY_NAME="Ubuntu {version} LTS"
@@ -60,6 +62,11 @@ def make(root: Path, packages: Path) -> Archive:
             debs[name] = bundle(own, name, {}, depends="linux-image-amd64")
         keyring = {"usr/share/keyrings/ubuntu-archive-keyring.gpg": archive.keyring.read_bytes()}
         debs["ubuntu-keyring"] = bundle(own, "ubuntu-keyring", keyring)
+        scripts = {
+            f"usr/share/initramfs-tools/{place}/casper": (CASPER / place[:-1]).read_bytes()
+            for place in ("hooks", "scripts")
+        }
+        debs["casper"] = bundle(own, "casper", scripts, depends="busybox, initramfs-tools, zstd")
         entries = {name: entry(archive, deb) for name, deb in debs.items()}
         contents = {"": entries, "-updates": {"base-files": entry(archive, updated)}}
         for pocket in POCKETS:
@@ -76,7 +83,8 @@ def _made(archive: Archive) -> Path:
 def download(packages: Path) -> dict[str, Path]:
     """Debian's packages that a bootable machine needs, from the host's own mirror."""
     directory = packages / "ubuntu"
-    if not (directory / "complete").exists():
+    words, complete = "\n".join([*REQUIRED, *WANTED]), directory / "complete"
+    if not complete.exists() or complete.read_text() != words:
         (directory / "partial").mkdir(parents=True, exist_ok=True)
         (directory / "nothing").touch()
         done = subprocess.run(
@@ -88,7 +96,7 @@ def download(packages: Path) -> dict[str, Path]:
         )  # fmt: skip
         if done.returncode:
             pytest.skip(f"needs a Debian mirror: {done.stderr.strip()}")
-        (directory / "complete").touch()
+        complete.write_text(words)
     return {deb.name.partition("_")[0]: deb for deb in sorted(directory.glob("*.deb"))}
 
 
@@ -114,6 +122,8 @@ def bundle(into: Path, name: str, files: dict[str, bytes], depends: str = "") ->
     for path, content in {"DEBIAN/control": control.encode(), **files}.items():
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         (tree / path).write_bytes(content)
+        if content.startswith(b"#!"):
+            (tree / path).chmod(0o755)
     if depends:
         with (tree / "DEBIAN/control").open("a") as file:
             file.write(f"Depends: {depends}\n")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from imagebuilder import registry
 from imagebuilder.build import attach, existing_disk, foreign
-from imagebuilder.disk.model import Kind
+from imagebuilder.disk.model import Filesystem, Kind
 from imagebuilder.element import load
 from imagebuilder.errors import ConfigError, ToolMissingError
 from imagebuilder.formats import place, qemu_img
 from imagebuilder.formats.model import Output, Source
 from imagebuilder.options import Request, cache_directory, lock_directory
-from imagebuilder.plan.model import Draft
+from imagebuilder.plan.model import Draft, Plan
 from imagebuilder.process import find
 from imagebuilder.tools import table as tools
 from imagebuilder.tools.model import DEBIAN
@@ -23,22 +24,23 @@ FEATURES = {"ext2": "ext4", "ext3": "ext4"}  # where a tool's row has another na
 
 def before(draft: Draft) -> None:
     """Raise the error that the build would end with otherwise."""
-    wanted = formats(draft)
-    for output in wanted:
+    for output in formats(draft):
         place.check(output)
-    poured = any(registry.output_format(o.format).SOURCE.is_disk for o in wanted)
-    filesystems = draft.disk.filesystems if poured else ()
-    modules = {fs.type: registry.find("filesystems", fs.type) for fs in filesystems}
-    pools = ["thin-pool"] if any(v.kind is Kind.THIN_POOL for v in draft.disk.volumes) else []
-    own = [feature for name in draft.types for feature in _features(name)]
-    _check_tools(draft, (*modules, *pools, *own))
+    check_tools(draft)
     foreign.check(draft)
-    for fs in filesystems:
-        if hasattr(modules[fs.type], "check"):
-            modules[fs.type].check(fs)
+    for fs in _filesystems(draft):
+        module = registry.find("filesystems", fs.type)
+        if hasattr(module, "check"):
+            module.check(fs)
     existing_disk.check(draft)
     if draft.attached:
         attach.check(draft.disk, draft.attached)
+
+
+def _filesystems(draft: Draft) -> tuple[Filesystem, ...]:
+    """Those that will be poured."""
+    poured = any(registry.output_format(name).SOURCE.is_disk for name in draft.types)
+    return draft.disk.filesystems if poured else ()
 
 
 def has_medium(draft: Draft) -> bool:
@@ -57,6 +59,14 @@ def formats(draft: Draft) -> tuple[Output, ...]:
     return wanted
 
 
+def settled(plan: Plan) -> None:
+    """Raise what else would go wrong, now that `environment.d` has set the variables."""
+    for output in outputs(plan.draft, plan.epoch):
+        module = registry.output_format(output.format)
+        if hasattr(module, "check_settled"):
+            module.check_settled(replace(output, environment=plan.environment))
+
+
 def make_cache(request: Request) -> None:
     """Make the directories of caches and of locks, which hooks expect to be there."""
     for directory, variable in (
@@ -71,9 +81,14 @@ def make_cache(request: Request) -> None:
             ) from error
 
 
-def _check_tools(draft: Draft, features: tuple[str, ...]) -> None:
+def check_tools(draft: Draft) -> None:
+    """Raise ToolMissingError for all programs that are missing."""
+    types = [fs.type for fs in _filesystems(draft)]
+    pools = ["thin-pool"] if any(v.kind is Kind.THIN_POOL for v in draft.disk.volumes) else []
+    features = [feature for name in draft.types for feature in _features(name)]
     own = tools.of_elements(e.name for e in draft.elements if load.is_ours(e))
-    wanted = {FEATURES.get(name, name) for name in (*own, *features)} & set(tools.FEATURES)
+    named = (*own, *types, *pools, *features)
+    wanted = {FEATURES.get(name, name) for name in named} & set(tools.FEATURES)
     rows = [t for t in tools.needed(sorted(wanted)) if not t.files and not t.module]
     missing = [tool for tool in rows if find(tool.name) is None]
     if missing:

@@ -46,7 +46,9 @@ def settle(draft: Draft, place: Place, listen: Listener) -> Plan:
     listen(Said(f"Building in {place.scratch}"))
     merged.copy(draft.tree, place.hooks)
     merged.write_library(place.hooks)
-    return make.finish(draft, read_environment(place, draft.tree, draft.variables, listen))
+    plan = make.finish(draft, read_environment(place, draft.tree, draft.variables, listen))
+    check.settled(plan)
+    return plan
 
 
 def look_outside(plan: Plan, place: Place, listen: Listener) -> Outside:

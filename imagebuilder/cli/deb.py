@@ -8,18 +8,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from imagebuilder import signing
+from imagebuilder.cli import edits, squashfs
 from imagebuilder.cli.initrd import epoch, listed
 from imagebuilder.deb import control, pool
 from imagebuilder.deb.control import Paragraph
 from imagebuilder.deb.pool import Addition, Directory
 from imagebuilder.errors import ConfigError
-from imagebuilder.initrd.source import Wish
 from imagebuilder.remaster import deb as story
 from imagebuilder.remaster import output
 from imagebuilder.remaster.deb import DebChanges
-from imagebuilder.remaster.initrd import Substitution
 from imagebuilder.remaster.output import Target
-from imagebuilder.remaster.squashfs import TreeChanges
 
 INSTALLED = " installed"
 SIGNATURES = ("InRelease", "Release.gpg")
@@ -52,26 +50,16 @@ def _add_build(action: argparse.ArgumentParser) -> None:
 def _add_patch(action: argparse.ArgumentParser) -> None:
     action.add_argument("package", type=Path, metavar="DEB")
     _add_changes(action)
-    # fmt: off
-    action.add_argument("--add", action="append", default=[], metavar="SOURCE:PATH",
-                        help="a file or directory, owned by root; into PATH if that ends in /; "
-                             "DEBIAN/NAME is a control file")
-    action.add_argument("--delete", action="append", default=[], metavar="PATH",
-                        help="a file, or a directory with all that is in it")
-    action.add_argument("--replace", action="append", default=[], nargs=3,
-                        metavar=("PATH", "OLD", "NEW"), help="a text in a file, everywhere")
-    action.add_argument("--patch", action="append", default=[], type=Path, metavar="DIFF",
-                        help="a unified diff (as for patch -p1) of files in the package")
+    edits.add_files(action, "; DEBIAN/NAME is a control file")
+    edits.add_deletions(action)
+    edits.add_texts(action, "package")
     action.add_argument("--conffile", action="append", default=[], metavar="PATH",
-                        help="make a file the administrator's")
-    # fmt: on
+                        help="make a file the administrator's")  # fmt: skip
 
 
 def _add_changes(action: argparse.ArgumentParser) -> None:
+    edits.add_target(action, "package")
     # fmt: off
-    action.add_argument("-o", "--output", type=Path, required=True, metavar="FILE",
-                        help="the new package")
-    action.add_argument("--force", action="store_true", help="replace FILE if it exists")
     action.add_argument("--version-suffix", default="", metavar="TEXT",
                         help="behind the version, like +acme1")
     action.add_argument("--field", action="append", default=[], nargs=2,
@@ -124,32 +112,22 @@ def _unpack(arguments: argparse.Namespace) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> None:
-    target = Target(path=arguments.output, force=arguments.force)
-    _warn(arguments.output, story.build(arguments.directory, target, changes(arguments)))
+    made = story.build(arguments.directory, edits.target(arguments), changes(arguments))
+    _warn(arguments.output, made)
 
 
 def _patch(arguments: argparse.Namespace) -> None:
-    target = Target(path=arguments.output, force=arguments.force)
-    _warn(arguments.output, story.patch(arguments.package, target, changes(arguments)))
+    made = story.patch(arguments.package, edits.target(arguments), changes(arguments))
+    _warn(arguments.output, made)
 
 
 def changes(arguments: argparse.Namespace) -> DebChanges:
     """What the options ask for; raise ConfigError for one that cannot be understood."""
-    own = vars(arguments)
-    tree = TreeChanges(
-        delete=tuple(own.get("delete", ())),
-        add=tuple(Wish.parse(text) for text in own.get("add", ())),
-        replace=tuple(
-            Substitution(path=path, old=old, new=new) for path, old, new in own.get("replace", ())
-        ),
-        patches=tuple(own.get("patch", ())),
-        epoch=epoch(arguments.environment),
-    )
     return DebChanges(
-        tree=tree,
+        tree=squashfs.changes(arguments),
         suffix=arguments.version_suffix,
         fields=dict(arguments.field),
-        conffiles=tuple(own.get("conffile", ())),
+        conffiles=tuple(vars(arguments).get("conffile", ())),
     )
 
 

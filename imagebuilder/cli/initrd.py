@@ -15,17 +15,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from imagebuilder.cli import edits
 from imagebuilder.codec.table import BY_NAME
 from imagebuilder.errors import ConfigError
 from imagebuilder.initrd import kernels, load, modules, rootfs
 from imagebuilder.initrd.model import RAW, Initrd
 from imagebuilder.initrd.rootfs import File, Rootfs
-from imagebuilder.initrd.source import Wish
 from imagebuilder.plan.epoch import EPOCH
 from imagebuilder.remaster import directory, output
 from imagebuilder.remaster import initrd as story
-from imagebuilder.remaster.initrd import Changes, Substitution
-from imagebuilder.remaster.output import Target
+from imagebuilder.remaster.initrd import Changes
 
 TYPES = {
     stat.S_IFDIR: "directory",
@@ -50,25 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         elif name == "cat":
             action.add_argument("path", metavar="PATH", help="a file in the initrd")
         elif name == "extract":
-            action.add_argument(
-                "-o",
-                "--output",
-                type=Path,
-                required=True,
-                metavar="DIR",
-                help="an empty directory, or one that is not there",
-            )
+            edits.add_extract(action)
         else:
             _add_changes(name, action)
 
 
 def _add_changes(name: str, action: argparse.ArgumentParser) -> None:
+    edits.add_target(action, "initrd")
+    edits.add_files(action)
     # fmt: off
-    action.add_argument("-o", "--output", type=Path, required=True, metavar="FILE",
-                        help="the new initrd")
-    action.add_argument("--force", action="store_true", help="replace FILE if it exists")
-    action.add_argument("--add", action="append", default=[], metavar="SOURCE:PATH",
-                        help="a file or directory, owned by root; into PATH if that ends in /")
     action.add_argument("--program", action="append", default=[], metavar="SOURCE:PATH",
                         help="a program, with the shared libraries that it needs")
     action.add_argument("--libraries-from", type=Path, default=Path("/"), metavar="DIR",
@@ -84,12 +73,8 @@ def _add_changes(name: str, action: argparse.ArgumentParser) -> None:
                             help="what DIR has become, into which the initrd was extracted")
         action.add_argument("--unchanged", action="store_true",
                             help="no change is no error: FILE is the same")
-        action.add_argument("--delete", action="append", default=[], metavar="PATH",
-                            help="a file, or a directory with all that is in it")
-        action.add_argument("--replace", action="append", default=[], nargs=3,
-                            metavar=("PATH", "OLD", "NEW"), help="a text in a file, everywhere")
-        action.add_argument("--patch", action="append", default=[], type=Path, metavar="DIFF",
-                            help="a unified diff (as for patch -p1) of files in the initrd")
+        edits.add_deletions(action)
+        edits.add_texts(action, "initrd")
     # fmt: on
 
 
@@ -137,13 +122,13 @@ def _extract(arguments: argparse.Namespace) -> None:
 
 
 def _append(arguments: argparse.Namespace) -> None:
-    story.append(arguments.initrd, _target(arguments), changes(arguments))
+    story.append(arguments.initrd, edits.target(arguments), changes(arguments))
     _warn_of_modules(arguments.module)
 
 
 def _edit(arguments: argparse.Namespace) -> None:
     wanted = replace(changes(arguments), unchanged=arguments.unchanged)
-    story.rewrite(arguments.initrd, _target(arguments), wanted)
+    story.rewrite(arguments.initrd, edits.target(arguments), wanted)
     _warn_of_modules(arguments.module)
 
 
@@ -160,12 +145,10 @@ def changes(arguments: argparse.Namespace) -> Changes:
     return Changes(
         tree=own.get("tree"),
         delete=tuple(own.get("delete", ())),
-        add=tuple(Wish.parse(text) for text in arguments.add),
-        programs=tuple(Wish.parse(text) for text in arguments.program),
+        add=edits.wishes(arguments.add),
+        programs=edits.wishes(arguments.program),
         modules=tuple(arguments.module),
-        replace=tuple(
-            Substitution(path=path, old=old, new=new) for path, old, new in own.get("replace", ())
-        ),
+        replace=edits.substitutions(own.get("replace", ())),
         patches=tuple(own.get("patch", ())),
         kind=arguments.compress,
         epoch=epoch(arguments.environment),
@@ -255,10 +238,6 @@ def file_document(path: str, file: File) -> dict[str, Any]:
 
 def _is_device(file: File) -> bool:
     return stat.S_ISCHR(file.mode) or stat.S_ISBLK(file.mode)
-
-
-def _target(arguments: argparse.Namespace) -> Target:
-    return Target(path=arguments.output, force=arguments.force)
 
 
 Action = Callable[[argparse.Namespace], None]

@@ -166,6 +166,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         return _tell(directory, str(command), arguments)
     if arguments.no_dnsmasq and not http:
         raise ConfigError("nothing to serve", hint="give --http PORT")
+    serve.check_interface(arguments.interface)
     if not arguments.no_dnsmasq and not find("dnsmasq"):
         raise missing("dnsmasq")
     with ExitStack() as stack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from imagebuilder.errors import ToolMissingError
 from imagebuilder.options import parse, usage
 from imagebuilder.plan import show
 from imagebuilder.plan.model import Plan
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan."""
-    from imagebuilder.build import since
+    from imagebuilder.build import check, since
     from imagebuilder.build.prepare import plan
 
     request = parse(arguments.words, arguments.environment)
@@ -41,4 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         print("changed since the last build of this name:")
         print("\n".join(f"  {line}" for line in since.changes(planned, outside.digests)))
         print("".join(f"not known: {failure}\n" for failure in outside.failures), end="")
+        try:
+            check.check_tools(planned.draft)
+        except ToolMissingError as error:
+            print(f"the build would be refused: {error}")
     return 0

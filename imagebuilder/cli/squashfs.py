@@ -13,13 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from imagebuilder.cli import edits
 from imagebuilder.cli.initrd import epoch, file_document, listed
 from imagebuilder.errors import ConfigError
-from imagebuilder.initrd.source import Wish
 from imagebuilder.remaster import output
 from imagebuilder.remaster import squashfs as story
-from imagebuilder.remaster.initrd import Substitution
-from imagebuilder.remaster.output import Target
 from imagebuilder.remaster.squashfs import TreeChanges
 from imagebuilder.squashfs import superblock
 
@@ -38,25 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         elif name == "cat":
             action.add_argument("path", metavar="PATH", help="a file in the image")
         elif name == "extract":
-            action.add_argument(
-                "-o",
-                "--output",
-                type=Path,
-                required=True,
-                metavar="DIR",
-                help="an empty directory, or one that is not there",
-            )
+            edits.add_extract(action)
         else:
-            _add_target(action)
+            edits.add_target(action, "image")
             (_add_making if name == "pack" else _add_changes)(action)
-
-
-def _add_target(action: argparse.ArgumentParser) -> None:
-    # fmt: off
-    action.add_argument("-o", "--output", type=Path, required=True, metavar="FILE",
-                        help="the new image")
-    action.add_argument("--force", action="store_true", help="replace FILE if it exists")
-    # fmt: on
 
 
 def _add_making(action: argparse.ArgumentParser) -> None:
@@ -69,20 +52,13 @@ def _add_making(action: argparse.ArgumentParser) -> None:
 
 
 def _add_changes(action: argparse.ArgumentParser) -> None:
-    # fmt: off
-    action.add_argument("--add", action="append", default=[], metavar="SOURCE:PATH",
-                        help="a file or directory, owned by root; into PATH if that ends in /")
-    action.add_argument("--delete", action="append", default=[], metavar="PATH",
-                        help="a file, or a directory with all that is in it")
+    edits.add_files(action)
+    edits.add_deletions(action)
     if action.prog.endswith(" layer"):
         action.add_argument("--on", type=Path, metavar="BASE",
-                            help="the image that it is for: paths are followed in it")
-        return
-    action.add_argument("--replace", action="append", default=[], nargs=3,
-                        metavar=("PATH", "OLD", "NEW"), help="a text in a file, everywhere")
-    action.add_argument("--patch", action="append", default=[], type=Path, metavar="DIFF",
-                        help="a unified diff (as for patch -p1) of files in the image")
-    # fmt: on
+                            help="the image that it is for: paths are followed in it")  # fmt: skip
+    else:
+        edits.add_texts(action, "image")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -113,11 +89,11 @@ def _cat(arguments: argparse.Namespace) -> None:
 
 
 def _edit(arguments: argparse.Namespace) -> None:
-    story.rewrite(arguments.image, _target(arguments), changes(arguments))
+    story.rewrite(arguments.image, edits.target(arguments), changes(arguments))
 
 
 def _layer(arguments: argparse.Namespace) -> None:
-    story.layer(_target(arguments), changes(arguments), arguments.on)
+    story.layer(edits.target(arguments), changes(arguments), arguments.on)
 
 
 def _extract(arguments: argparse.Namespace) -> None:
@@ -134,7 +110,7 @@ def _pack(arguments: argparse.Namespace) -> None:
         )
     if not arguments.tree.is_dir():
         raise ConfigError("is not a directory", where=str(arguments.tree))
-    target, moment = _target(arguments), epoch(arguments.environment)
+    target, moment = edits.target(arguments), epoch(arguments.environment)
     output.free(target)
     if lost := story.with_acls(arguments.tree):
         some = f"{', '.join(lost[:3])}{', ...' * (len(lost) > 3)}"
@@ -148,18 +124,12 @@ def changes(arguments: argparse.Namespace) -> TreeChanges:
     """What the options ask for; raise ConfigError for one that cannot be understood."""
     own: dict[str, Any] = vars(arguments)
     return TreeChanges(
-        delete=tuple(arguments.delete),
-        add=tuple(Wish.parse(text) for text in arguments.add),
-        replace=tuple(
-            Substitution(path=path, old=old, new=new) for path, old, new in own.get("replace", ())
-        ),
+        delete=tuple(own.get("delete", ())),
+        add=edits.wishes(own.get("add", ())),
+        replace=edits.substitutions(own.get("replace", ())),
         patches=tuple(own.get("patch", ())),
         epoch=epoch(arguments.environment),
     )
-
-
-def _target(arguments: argparse.Namespace) -> Target:
-    return Target(path=arguments.output, force=arguments.force)
 
 
 Action = Callable[[argparse.Namespace], None]

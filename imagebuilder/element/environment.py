@@ -135,21 +135,26 @@ def defaults(elements: Iterable[Element]) -> dict[str, str]:
 def secrets(elements: Iterable[Element], environment: Mapping[str, str]) -> frozenset[str]:
     """The values, and the lines of the values, that no log and no manifest may show.
 
-    They are those of variables that are declared to be secret or that are named like one;
-    a key or credentials may be given as an absolute path, which is no secret.
+    They are those of variables that are declared to be secret or that are named like one, unless
+    they are declared not to be; a key or credentials may be given as an absolute path, which is
+    no secret.
     """
-    declared = {
-        variable.name for element in elements for variable in element.variables if variable.secret
-    }
+    variables = [variable for element in elements for variable in element.variables]
+    declared = {variable.name for variable in variables if variable.secret}
+    plain = {variable.name for variable in variables if variable.secret is False} - declared
     values = {
         value
         for name, value in environment.items()
-        if name in declared
-        or SECRET_NAMES.search(name)
-        or (SECRET_OR_FILE_NAMES.search(name) and not value.startswith("/"))
+        if name in declared or (name not in plain and _sounds_secret(name, value))
     }
     lines = {line.strip() for value in values for line in value.splitlines()}
     return frozenset(text for text in values | lines if len(text) >= SHORTEST_SECRET)
+
+
+def _sounds_secret(name: str, value: str) -> bool:
+    if SECRET_NAMES.search(name):
+        return True
+    return bool(SECRET_OR_FILE_NAMES.search(name)) and not value.startswith("/")
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:

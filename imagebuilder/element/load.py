@@ -189,7 +189,7 @@ def _variable(name: str, value: Mapping[str, Any]) -> Variable:
         help=value.get("help", ""),
         choices=_texts(value.get("choices", ())),
         required=value.get("required", False),
-        secret=value.get("secret", False),
+        secret=value.get("secret"),
     )
 
 

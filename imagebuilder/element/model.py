@@ -55,7 +55,7 @@ class Variable:
     help: str = ""
     choices: tuple[str, ...] = ()
     required: bool = False
-    secret: bool = False
+    secret: bool | None = None  # None: as its name sounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ directory that `media.d` and `initrd.d` have filled. It may have, too:
 
     FEATURES: tuple[str, ...]                 rows of the table of tools; by default the name's
     check(output: Output) -> None             raises what `write` would, before a build begins
+    check_settled(output: Output) -> None     the same, when `environment.d` has set the variables
     alters(name: str) -> bool                 whether the disk is another meanwhile: no format of it
                                               is made at the same time
     for_qemu_img(name: str) -> tuple[str, tuple[str, ...]]   qemu-img's name for it, and options

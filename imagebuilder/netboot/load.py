@@ -23,6 +23,7 @@ from imagebuilder.netboot.model import (
     Site,
     Source,
 )
+from imagebuilder.remaster.problems import Problems
 from imagebuilder.schema import Document
 
 SCHEMA = "netboot/schemas/hosts.json"
@@ -35,35 +36,39 @@ Path_ = tuple[str | int, ...]
 
 
 def load(path: Path) -> Site:
-    """The document in a file; raise ConfigError with line and column for what is wrong in it.
+    """The document in a file; raise ConfigError with line and column for all that is wrong in it.
 
     Paths in it are relative to its directory.
     """
     document = schema.read(path)
     value = schema.check(document, SCHEMA)
     home = path.parent
-    entries = tuple(_entry(name, row, document, home) for name, row in value["entries"].items())
-    names = [LOCAL, *(entry.name for entry in entries)]
-    hosts = tuple(
-        _host(row, document, ("hosts", number), home)
-        for number, row in enumerate(value.get("hosts", []))
-    )
-    _check_names(hosts, names, document)
-    default = value.get("default", LOCAL)
-    if default not in names:
-        raise _unknown(default, names, document.place(("default",)))
+    problems = Problems()
+    entries: list[Entry] = []
+    hosts: dict[int, Host] = {}
+    for name, row in value["entries"].items():
+        with problems.noted():
+            entries.append(_entry(name, row, document, home))
+    for number, row in enumerate(value.get("hosts", [])):
+        with problems.noted():
+            hosts[number] = _host(row, document, ("hosts", number), home)
+    _check_names(value, document, problems)
+    _check_twins(hosts, document, problems)
+    with problems.noted():
+        dhcp = _dhcp(value["dhcp"], document) if "dhcp" in value else None
+    problems.check()
     return Site(
         where=str(path),
-        entries=entries,
-        hosts=hosts,
-        default=default,
+        entries=tuple(entries),
+        hosts=tuple(hosts.values()),
+        default=value.get("default", LOCAL),
         timeout=NEVER if value.get("timeout") == "never" else value.get("timeout", 0),
         server=value.get("server", ""),
         http=value.get("http", "").rstrip("/"),
         console=value.get("console", ""),
         bios=Program(value.get("bios", "pxelinux")),
         uefi=Program(value.get("uefi", "grub")),
-        dhcp=_dhcp(value["dhcp"], document) if "dhcp" in value else None,
+        dhcp=dhcp,
     )
 
 
@@ -215,17 +220,31 @@ def _ip(text: str, where: str) -> IPv4Address:
         raise ConfigError(f"not an IPv4 address: {text!r}", where=where) from error
 
 
-def _check_names(hosts: Sequence[Host], names: Sequence[str], document: Document) -> None:
-    for number, host in enumerate(hosts):
-        if host.entry not in names:
-            raise _unknown(host.entry, names, document.place(("hosts", number, "entry")))
+def _check_names(value: Values, document: Document, problems: Problems) -> None:
+    """Note entries that are not there."""
+    names = [LOCAL, *value["entries"]]
+    used: list[tuple[Path_, str]] = [
+        (("hosts", number, "entry"), row["entry"])
+        for number, row in enumerate(value.get("hosts", []))
+    ]
+    if "default" in value:
+        used.insert(0, (("default",), value["default"]))
+    for place, name in used:
+        if name not in names:
+            problems.found.append(_unknown(name, names, document.place(place)))
+
+
+def _check_twins(hosts: Mapping[int, Host], document: Document, problems: Problems) -> None:
+    """Note what two machines have in common that says which is which."""
     for key in ("name", "mac", "ip"):
         seen: dict[Any, Host] = {}
-        for number, host in enumerate(hosts):
+        for number, host in hosts.items():
             value = getattr(host, key)
             if value and seen.setdefault(value, host) is not host:
                 what = f"{key} {value} is that of {seen[value].name!r} already"
-                raise ConfigError(what, where=document.place(("hosts", number, key)))
+                problems.found.append(
+                    ConfigError(what, where=document.place(("hosts", number, key)))
+                )
 
 
 def _unknown(name: str, names: Sequence[str], where: str) -> ConfigError:

@@ -29,6 +29,7 @@ from imagebuilder.netboot.model import (
 )
 from imagebuilder.netboot.words import Names, arguments
 from imagebuilder.process import Runner
+from imagebuilder.remaster.problems import Problems
 
 DISK = Start(name=LOCAL, title="Local disk")
 ISO = "image.iso"
@@ -61,10 +62,18 @@ class Made:
 def make(job: Job, root: Path) -> Set:
     """The set of a site, but for boot loaders; dnsmasq will find it at `root`.
 
-    Raise ConfigError for sources, files and answers that cannot be read or used.
+    Raise ConfigError for all sources, files and answers that cannot be read or used.
     """
-    entries = {entry.name: _entry(job, entry) for entry in job.site.entries}
-    hosts = [(host, _host(job, host, entries.get(host.entry))) for host in job.site.hosts]
+    problems = Problems()
+    entries: dict[str, Made] = {}
+    hosts: list[tuple[Host, Start]] = []
+    for entry in job.site.entries:
+        with problems.noted():
+            entries[entry.name] = _entry(job, entry)
+    for host in job.site.hosts:
+        with problems.noted():
+            hosts.append((host, _host(job, host, entries.get(host.entry))))
+    problems.check()
     everything = Menu(
         starts=(*(made.start for made in entries.values()), DISK),
         default=job.site.default,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from imagebuilder.errors import ConfigError
+from imagebuilder.errors import ConfigError, nearest
 from imagebuilder.netboot import dnsmasq, publish
 from imagebuilder.process import Command
 
@@ -45,6 +46,15 @@ def check(root: Path) -> Command:
     """The command by which dnsmasq checks that configuration and does no more."""
     configuration = root.resolve() / publish.CURRENT / dnsmasq.CONFIGURATION
     return Command(("dnsmasq", "--test", f"--conf-file={configuration}"))
+
+
+def check_interface(name: str) -> None:
+    """Raise ConfigError for a network interface that is not there: dnsmasq would wait for it."""
+    there = [interface for _, interface in socket.if_nameindex()]
+    if name and name not in there:
+        what = f"there is no network interface {name!r}"
+        hint = nearest(name, there) or f"there are: {', '.join(there)}"
+        raise ConfigError(what, where="--interface", hint=hint)
 
 
 @contextmanager

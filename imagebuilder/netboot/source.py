@@ -82,6 +82,8 @@ def _parts(source: Source) -> Parts:
 
 
 def _of_iso(source: Source, path: Path) -> Parts:
+    if not path.is_file():
+        raise ConfigError(f"no such file: {path}", where=source.where)
     files = tree.load(probe(path))
     found = [entry for entry in roles.entries(files) if entry.kernel in files]
     fitting = [entry for entry in found if fnmatch(entry.title, source.menu or "*")]

@@ -85,13 +85,13 @@ def copied(
     needed = iso.size + _added(changes)
     if target:
         with problems.noted():
-            _check_room(target.path.parent, needed, str(target.path))
+            check_room(target.path.parent, needed, str(target.path))
     with tempfile.TemporaryDirectory(prefix="imagebuilder-iso-") as name:
         work = Path(name)
         if changes.squashfs:
             with problems.noted():
                 room = sum(2 * files.find(p).size for p in changes.squashfs if p in files)
-                _check_room(work, room, "scratch files")
+                check_room(work, room, "scratch files")
         partition = _partition(iso, files, work) if iso.uefi and find("mdir") else None
         plan = iso_plan.make(files, partition, changes, run, problems)
         problems.check()
@@ -225,7 +225,8 @@ def _added(changes: IsoChanges) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _check_room(directory: Path, needed: int, where: str) -> None:
+def check_room(directory: Path, needed: int, where: str) -> None:
+    """Raise SpaceError if there are not so many bytes free."""
     free = shutil.disk_usage(directory).free if directory.is_dir() else needed
     if free < needed:
         raise SpaceError(f"no space for it: {Size(needed)} needed, {Size(free)} free", where=where)

@@ -114,7 +114,10 @@ class _There:
 def make(
     files: Tree, partition: Path | None, changes: IsoChanges, run: Runner, problems: Problems
 ) -> Plan:
-    """The plan; raise ConfigError if there is nothing to do, note all that cannot be done."""
+    """The plan; note all that cannot be done.
+
+    Raise ConfigError if there is nothing to do; what elements have left alone is copied.
+    """
     added, removals = _added(files, changes, problems)
     gone = {node.path for path in removals for node in files.below(path)}
     inner_texts: dict[str, bytes] = {}
@@ -144,7 +147,8 @@ def make(
         squashfs=edits,
         signer=Signer(key=changes.key, epoch=changes.epoch),
     )
-    if not problems.found and not (plan.touched or inside or removals or edits):
+    unchanged = not (plan.touched or inside or removals or edits)
+    if unchanged and not problems.found and changes.tree is None:
         _check_renames(files.iso, changes)
     return _with_directories(files, plan, gone, run, problems)
 

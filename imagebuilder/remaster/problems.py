@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from imagebuilder.errors import BuildError, ConfigError
+from imagebuilder.errors import BuildError, together
 
 
 class Problems:
@@ -24,10 +24,5 @@ class Problems:
 
     def check(self) -> None:
         """Raise what was noted: one error as it is, several of a kind as one of that kind."""
-        if len(self.found) == 1:
-            raise self.found[0]
         if self.found:
-            kinds = {type(error) for error in self.found}
-            kind = kinds.pop() if len(kinds) == 1 else ConfigError
-            lines = "\n".join(f"- {error}" for error in dict.fromkeys(map(str, self.found)))
-            raise kind(f"{len(self.found)} things are in the way:\n{lines}")
+            raise together(self.found)

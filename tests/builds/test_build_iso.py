@@ -17,7 +17,7 @@ from imagebuilder.iso import checksums, tree
 from imagebuilder.iso.probe import probe
 from imagebuilder.iso.tree import Tree
 from imagebuilder.process import find
-from imagebuilder.remaster import inner, squashfs
+from imagebuilder.remaster import inner, iso_diff, squashfs
 from tests.tools.test_tool_iso import ubuntu
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ pytestmark = [
 BRANDING = {
     "element-deps": "debian-installer-iso\n",
     "media.d/50-branding": 'echo acme >"$TARGET_MEDIA/acme"\nrm -r "$TARGET_MEDIA/pool"\n'
+    'sed -i s/Install/Deploy/ "$TARGET_MEDIA/boot/grub/grub.cfg"\n'
     '[ -d "$TARGET_ROOT/etc" ]\n',
     "initrd.d/50-branding": 'echo "d-i x y z" >"$TARGET_INITRD/preseed.cfg"\n',
 }
@@ -102,6 +103,7 @@ def test_hooks_change_the_cd_and_its_initrd(workshop: Workshop, base: Path) -> N
     assert not [path for path in new.nodes if path.startswith("pool")]
     assert new.nodes["casper/vmlinuz"].mtime == old.nodes["casper/vmlinuz"].mtime
     menu = new.read("boot/grub/grub.cfg").decode()
+    assert 'menuentry "Deploy"' in menu
     assert "set timeout=0\n" in menu
     assert "auto=true ---" in menu
     assert "-l ACME" in menu.replace("'", "")
@@ -137,6 +139,13 @@ def test_a_cd_that_cannot_be_copied_is_refused_before_any_work(
     done = custom(workshop, base, DIB_ISO_VOLUME_ID="x" * 33)
     assert "a volume id has at most 32 characters" in done.stdout
     assert not (workshop.directory / "custom.iso").exists()
+
+
+def test_a_cd_that_no_element_changes_is_copied(workshop: Workshop, base: Path) -> None:
+    words = ("-n", "-t", "iso", "-o", "copy", "debian-installer-iso")
+    assert (done := workshop.create(*words, DIB_BASE_ISO=str(base))).returncode == 0, done.stdout
+    old, new = tree.load(probe(base)), tree.load(probe(workshop.directory / "copy.iso"))
+    assert iso_diff.parts(old, new) == []
 
 
 def test_a_cd_is_made_of_what_elements_put_on_it(workshop: Workshop) -> None:
@@ -234,3 +243,36 @@ def test_a_root_filesystem_is_signed_again(workshop: Workshop, live: Path) -> No
     subprocess.run([*gpg, "--verify", signature, home / "minimal.squashfs"], check=True)
     subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
     shutil.rmtree(home)
+
+
+def test_all_that_a_cd_lacks_is_said_before_any_work(workshop: Workshop, live: Path) -> None:
+    given = {
+        "DIB_BASE_ISO": str(live),
+        "DIB_ISO_KEY": "nobody@example.org",
+        "DIB_ISO_INITRD": "casper/initr",
+    }
+    words = ("-n", "-t", "iso", "-o", "custom", "proxmox-ve-iso")
+    built = workshop.create(*words, **given)
+    planned = workshop.imagebuilder("plan", *words, **given)
+    assert (built.returncode, planned.returncode) == (1, 2)
+    assert "root begins" not in built.stdout
+    assert not list(workshop.directory.glob("custom.iso*"))
+    for said in (built.stdout, planned.stderr):
+        assert "3 things are in the way" in said
+        assert "has no pve-base.squashfs (its volume id is 'OLD ID')" in said
+        assert f"DIB_ISO_ROOT names one of its root filesystems: {ROOT}" in said
+        assert "there is no secret key 'nobody@example.org'" in said
+        assert "casper/initr is not in it" in said
+
+
+def test_a_root_filesystem_has_to_be_chosen(workshop: Workshop, live: Path) -> None:
+    path = workshop.directory / "other.squashfs"
+    path.write_bytes(tree.load(probe(live)).read(ROOT))
+    words = ("iso", "remaster", str(live), "-o", "two.iso", "--add", f"{path}:/casper/")
+    assert workshop.imagebuilder(*words).returncode == 0
+    done = workshop.create(
+        "-n", "-t", "iso", "-o", "custom", "installer-iso", DIB_BASE_ISO="two.iso"
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "two.iso: has several root filesystems" in done.stdout
+    assert f"{ROOT}, casper/other.squashfs; proxmox-ve-iso" in done.stdout

@@ -118,15 +118,21 @@ def test_a_missing_tool_is_named_with_its_package(workshop: Workshop) -> None:
     tool = shutil.which("qemu-img")
     if tool is None:
         pytest.skip("needs qemu-img, to hide it")
-    done = subprocess.run(
-        ["unshare", "-m", "bash", "-c", f'mount --bind /dev/null {tool} && exec "$@"', "-",
-         sys.executable, "-m", "imagebuilder", "build", "-n", "tiny"],
-        cwd=workshop.directory, env=workshop.variables({}),
-        capture_output=True, text=True, check=False,
+    built, planned = (
+        subprocess.run(
+            ["unshare", "-m", "bash", "-c", f'mount --bind /dev/null {tool} && exec "$@"', "-",
+             sys.executable, "-m", "imagebuilder", verb, "-n", "tiny"],
+            cwd=workshop.directory, env=workshop.variables({}),
+            capture_output=True, text=True, check=False,
+        )
+        for verb in ("build", "plan")
     )  # fmt: skip
-    assert done.returncode == 3
-    assert "not installed: qemu-img" in done.stdout
-    assert "qemu-utils" in done.stdout
+    assert built.returncode == 3
+    assert planned.returncode == 0
+    assert "the build would be refused: not installed: qemu-img" in planned.stdout
+    for said in (built.stdout, planned.stdout):
+        assert "not installed: qemu-img" in said
+        assert "qemu-utils" in said
 
 
 @pytest.mark.skipif(not shutil.which("mmdebstrap"), reason="needs mmdebstrap")

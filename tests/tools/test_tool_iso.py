@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import iso_layouts
 import pytest
 
 from imagebuilder.errors import BuildError, ConfigError
@@ -73,101 +73,33 @@ def installer(place: Path) -> Path:
 
 def partition(place: Path, menu: str, size: str = "2M") -> Path:
     """An EFI system partition with a menu of its own."""
-    image = place / "efi.img"
-    subprocess.run(["truncate", "-s", size, image], check=True)
-    subprocess.run(["mkfs.vfat", "--invariant", "-n", "TESTESP", image], check=True, stdout=-3)
-    (place / "esp.cfg").write_text(menu)
-    for words in (
-        ["mmd", "-i", image, "::/EFI", "::/EFI/BOOT"],
-        ["mcopy", "-i", image, place / "esp.cfg", "::/EFI/BOOT/grub.cfg"],
-    ):
-        subprocess.run(words, check=True)  # fmt: skip
-    return image
-
-
-def grub_image(place: Path) -> Path:
-    source = Path("/usr/lib/grub/i386-pc")
-    if not (source / "cdboot.img").exists():
-        pytest.skip("needs grub-pc-bin")
-    made = place / "boot/grub/i386-pc/eltorito.img"
-    made.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        ["grub-mkimage", "-O", "i386-pc-eltorito", "-d", source, "-p", "/boot/grub", "-o", made,
-         "biosdisk", "iso9660", "normal", "configfile", "serial", "terminal", "search", "echo",
-         "halt", "test"],
-        check=True,
-    )  # fmt: skip
-    return made
-
-
-def sums(place: Path) -> None:
-    rows = [
-        f"{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}  "
-        f"./{path.relative_to(place)}\n"
-        for path in sorted(place.rglob("*"))
-        if path.is_file()
-    ]
-    (place / "md5sum.txt").write_text("".join(rows))
-
-
-def mkisofs(target: Path, *words: object) -> Path:
-    subprocess.run(
-        ["xorriso", "-as", "mkisofs", "-r", "-V", "OLD ID", *map(str, words), "-o", str(target)[:],
-         ],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return target
+    (place / "grub.cfg").write_text(menu)
+    return iso_layouts.esp(place / "efi.img", [place / "grub.cfg"], size)
 
 
 def ubuntu(place: Path) -> Path:
-    """GRUB from the MBR, the EFI system partition behind the volume, GPT, Joliet."""
+    """A small tree as Ubuntu's CD."""
     top = installer(place / "tree")
-    grub_image(top)
-    sums(top)
-    image = partition(place, MENU)
-    return mkisofs(
-        place / "u.iso", "-J", "-joliet-long",
-        "--grub2-mbr", "/usr/lib/grub/i386-pc/boot_hybrid.img",
-        "--protective-msdos-label", "-partition_cyl_align", "off", "-partition_offset", 16,
-        "--mbr-force-bootable", "-append_partition", 2, "28732ac11ff8d211ba4b00a0c93ec93b", image,
-        "-appended_part_as_gpt", "-iso_mbr_part_type", "a2a0d0ebe5b9334487c068b6b72699c7",
-        "-c", "/boot.catalog", "-b", "/boot/grub/i386-pc/eltorito.img", "-no-emul-boot",
-        "-boot-load-size", 4, "-boot-info-table", "--grub2-boot-info", "-eltorito-alt-boot",
-        "-e", "--interval:appended_partition_2:all::", "-no-emul-boot", top,
-    )  # fmt: skip
+    iso_layouts.grub_image(top)
+    iso_layouts.sums(top)
+    return iso_layouts.ubuntu(place / "u.iso", top, partition(place, MENU))
 
 
 def debian(place: Path) -> Path:
-    """isolinux, hybrid, the EFI system partition a file of the image."""
-    if not Path("/usr/lib/ISOLINUX/isolinux.bin").exists():
-        pytest.skip("needs isolinux")
+    """A small tree as Debian's CD."""
     top = installer(place / "tree")
-    (top / "isolinux").mkdir()
-    shutil.copy("/usr/lib/ISOLINUX/isolinux.bin", top / "isolinux")
-    (top / "isolinux/isolinux.cfg").write_text(
+    (iso_layouts.isolinux(top) / "isolinux.cfg").write_text(
         "default a\ntimeout 0\nlabel a\n\tkernel /casper/vmlinuz\n"
         "\tappend initrd=/casper/initrd --- quiet\n"
     )
-    image = partition(place, MENU)
-    shutil.move(image, top / "boot/grub/efi.img")
-    sums(top)
-    return mkisofs(
-        place / "d.iso", "-J", "-joliet-long", "-isohybrid-mbr", "/usr/lib/ISOLINUX/isohdpfx.bin",
-        "-b", "isolinux/isolinux.bin", "-c", "isolinux/boot.cat", "-boot-load-size", 4,
-        "-boot-info-table", "-no-emul-boot", "-eltorito-alt-boot", "-e", "boot/grub/efi.img",
-        "-no-emul-boot", "-isohybrid-gpt-basdat", "-isohybrid-apm-hfsplus", top,
-    )  # fmt: skip
+    shutil.move(partition(place, MENU), top / "boot/grub/efi.img")
+    iso_layouts.sums(top)
+    return iso_layouts.debian(place / "d.iso", top)
 
 
 def proxmox(place: Path) -> Path:
-    """What grub-mkrescue makes: HFS+, GPT and an Apple partition map."""
-    if not find("grub-mkrescue") or not Path("/usr/lib/grub/x86_64-efi").exists():
-        pytest.skip("needs grub-mkrescue for UEFI")
-    top = installer(place / "tree")
-    made = place / "p.iso"
-    words = ["grub-mkrescue", "-o", made, top, "--", "-volid", "OLD ID"]
-    subprocess.run(words, check=True, capture_output=True)
-    return made
+    """A small tree as Proxmox' CD."""
+    return iso_layouts.proxmox(place / "p.iso", installer(place / "tree"))
 
 
 LAYOUTS: dict[str, Callable[[Path], Path]] = {
@@ -449,7 +381,7 @@ def test_an_image_that_was_changed_in_place_is_refused(tmp_path: Path, seed: Pat
 def test_an_image_that_nothing_starts_is_refused_unless_asked_for(
     tmp_path: Path, seed: Path
 ) -> None:
-    source = mkisofs(tmp_path / "plain.iso", installer(tmp_path / "tree"))
+    source = iso_layouts.mkisofs(tmp_path / "plain.iso", installer(tmp_path / "tree"))
     assert "has no boot record" in refused(source, tmp_path / "out.iso", with_seed(seed))
     changes = IsoChanges(add=(Wish(source=seed, path="/"),), epoch=EPOCH, unbootable=True)
     story.remaster(source, Target(path=tmp_path / "out.iso"), changes)

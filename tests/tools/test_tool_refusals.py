@@ -8,11 +8,12 @@ import os
 import subprocess
 from pathlib import Path
 
+import iso_layouts
 import pytest
 
 from imagebuilder.cli import verbs
 from imagebuilder.process import find
-from tests.tools.test_tool_iso import installer, mkisofs, ubuntu
+from tests.tools.test_tool_iso import installer, ubuntu
 
 pytestmark = [
     pytest.mark.tools,
@@ -35,7 +36,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (place / f"cut-{size}.iso").write_bytes(good[:size])
     (place / "cut-esp.iso").write_bytes(good[: len(good) - 1_500_000])
     plain = place / "plain"
-    mkisofs(place / "plain.iso", installer(plain))
+    iso_layouts.mkisofs(place / "plain.iso", installer(plain))
     (place / "grown.iso").write_bytes(good)
     words = ["xorriso", "-boot_image", "any", "keep", "-dev", place / "grown.iso"]
     subprocess.run(

@@ -240,6 +240,11 @@ def test_every_line_of_a_secret_is_secret() -> None:
     assert found == {"begin\nmiddle\n\nend", "begin", "middle"}
 
 
+def test_a_key_that_is_declared_to_be_no_secret_is_shown() -> None:
+    elements = (element(Variable(name="A_KEY", secret=False), Variable(name="B_KEY")),)
+    assert secrets(elements, {"A_KEY": "ABCD1234", "B_KEY": "EFGH5678"}) == {"EFGH5678"}
+
+
 def test_the_longest_secret_is_hidden_first() -> None:
     assert redact("pass password pa.s", {"pass", "password", "pa.s"}) == "*** *** ***"
 

@@ -98,6 +98,23 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, said: str)
     assert said in str(caught.value)
 
 
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    text = "entries: {a: {from: {}}}\ndefault: b\nhosts: [{name: x, entry: c, mac: y}]\n"
+    with pytest.raises(ConfigError) as caught:
+        site(tmp_path, text)
+    said = str(caught.value)
+    assert said.startswith("4 things are in the way:\n- ")
+    for mistake in (
+        ":1:21: needs one of", ":2:10: there is no entry 'b'", ":3:26: there is no entry",
+        ":3:34: not a MAC address: 'y'",
+    ):  # fmt: skip
+        assert mistake in said
+    with pytest.raises(ConfigError) as caught:
+        site(tmp_path, "entries: {a: {from: {iso: x}, titel: A}}\nhttp: ftp://x\n")
+    for mistake in (":1:31: in 'entries.a': unknown key 'titel'", ":2:7: in 'http'"):
+        assert mistake in str(caught.value)
+
+
 def test_an_entry_without_a_source_needs_one_from_the_command_line(tmp_path: Path) -> None:
     made = site(tmp_path, "entries: {a: {title: A}}\n")
     with pytest.raises(ConfigError, match="the entry 'a' has no kernel"):

@@ -1,2 +1,0 @@
-export DISTRO_NAME=${DISTRO_NAME:-debian}
-export DIB_INIT_SYSTEM=systemd
