@@ -60,6 +60,16 @@ def test_variables_are_the_contracts(drafted: Drafted, tmp_path: Path) -> None:
     assert variables["EXTRA_LEVEL"] == "3"
 
 
+def test_elements_of_others_count_on_diskimage_builders_packages(
+    drafted: Drafted, tmp_path: Path
+) -> None:
+    name = "IMAGEBUILDER_DIB_PACKAGES"
+    assert drafted("-n", "extra").variables[name] == "1"  # tiny has no element.yaml
+    assert drafted("-n", "extra", **{name: "0"}).variables[name] == "0"
+    (tmp_path / "tiny/element.yaml").write_text("summary: tiny\n")
+    assert name not in drafted("-n", "extra").variables
+
+
 def test_an_empty_declared_variable_takes_its_default(drafted: Drafted) -> None:
     assert drafted("-n", "extra", EXTRA_LEVEL="").variables["EXTRA_LEVEL"] == "3"
 
