@@ -136,9 +136,9 @@ def test_the_line_about_an_image_ends_as_scripts_expect(built: Built) -> None:
     assert "\nImage file out.tar created...\n" in built.log
 
 
-@pytest.mark.parametrize(("asked", "there"), [("1", True), ("", False), ("0", False)])
+@pytest.mark.parametrize("asked", ["1", "", "0"])
 def test_hooks_of_others_find_the_packages_of_diskimage_builders_root(
-    tmp_path: Path, asked: str, there: bool
+    tmp_path: Path, asked: str
 ) -> None:
     program = tmp_path / "bin/mmdebstrap"
     program.parent.mkdir()
@@ -157,4 +157,4 @@ def test_hooks_of_others_find_the_packages_of_diskimage_builders_root(
     assert done.returncode == 0, done.stderr
     told = (tmp_path / "told").read_text()
     for name in ("adduser", "gnupg", "lsb-release", "python3", "sudo"):
-        assert (f"?exact-name({name})" in told) == there
+        assert (f"?exact-name({name})" in told) == (asked == "1")
