@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from imagebuilder import paths
-from imagebuilder.cache.remove import forced, remove
+from imagebuilder.cache.remove import forced
 
 RESOLV = "/etc/resolv.conf"
 ORIGINAL = "/etc/resolv.conf.ORIG"
@@ -129,10 +129,6 @@ def _inside(directory: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _empty(directory: Path) -> None:
-    if not directory.is_dir() or directory.is_symlink():
-        return
-    for entry in os.scandir(directory):
-        if entry.is_dir(follow_symlinks=False):
-            remove(Path(entry.path))
-        else:
-            forced(partial(os.unlink, entry.path), Path(entry.path))
+    for path, mode in _inside(directory):
+        if path != directory:
+            forced(path.rmdir if stat.S_ISDIR(mode) else path.unlink, path)

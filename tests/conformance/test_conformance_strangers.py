@@ -6,9 +6,11 @@ import os
 import subprocess
 import tarfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import ROOT
 
 if TYPE_CHECKING:
     from conftest import Workshop
@@ -132,3 +134,27 @@ def test_a_resolver_that_hooks_have_made_immutable_is_the_images(built: Built) -
 
 def test_the_line_about_an_image_ends_as_scripts_expect(built: Built) -> None:
     assert "\nImage file out.tar created...\n" in built.log
+
+
+@pytest.mark.parametrize("asked", ["1", "", "0"])
+def test_hooks_of_others_find_the_packages_of_diskimage_builders_root(
+    tmp_path: Path, asked: str
+) -> None:
+    program = tmp_path / "bin/mmdebstrap"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$*" >{tmp_path}/told\nmkdir -p {tmp_path}/root/dev\n')
+    program.chmod(0o755)
+    done = subprocess.run(
+        [ROOT / "elements/debootstrap/root.d/08-debootstrap"],
+        env={
+            "PATH": f"{program.parent}:{os.environ['PATH']}", "ARCH": "amd64",
+            "TARGET_ROOT": str(tmp_path / "root"), "TMP_BUILD_DIR": str(tmp_path),
+            "TMP_HOOKS_PATH": str(ROOT / "elements/debootstrap"), "DIB_RELEASE": "some",
+            "DIB_DISTRIBUTION_MIRROR": "http://mirror", "IMAGEBUILDER_DIB_PACKAGES": asked,
+        },
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = (tmp_path / "told").read_text()
+    for name in ("adduser", "gnupg", "lsb-release", "python3", "sudo"):
+        assert (f"?exact-name({name})" in told) == (asked == "1")

@@ -43,7 +43,7 @@ def tree(tmp_path: Path) -> Path:
     (tree / "usr/bin/tool").chmod(0o4755)
     (tree / "usr/bin/other").hardlink_to(tree / "usr/bin/tool")
     (tree / "usr/bin/link").symlink_to("../../etc/hostname")
-    for name in ("proc/version", "dev/.hidden", "run/pid"):
+    for name in ("proc/version", "dev/.hidden", "sys/block"):
         (tree / name).write_text("not for the image\n")
     for path in (tree, *tree.rglob("*")):
         os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)

@@ -100,6 +100,16 @@ def test_a_disk_that_nothing_fits_on_is_refused_before_it_is_built(
     assert drafted(*words, "-t", "tar", DIB_BLOCK_DEVICE_CONFIG=document).types == ("tar",)
 
 
+def test_elements_of_others_count_on_diskimage_builders_packages(
+    drafted: Drafted, tmp_path: Path
+) -> None:
+    name = "IMAGEBUILDER_DIB_PACKAGES"
+    assert drafted("-n", "extra").variables[name] == "1"  # tiny has no element.yaml
+    assert drafted("-n", "extra", **{name: "0"}).variables[name] == "0"
+    (tmp_path / "tiny/element.yaml").write_text("summary: tiny\n")
+    assert name not in drafted("-n", "extra").variables
+
+
 def test_an_empty_declared_variable_takes_its_default(drafted: Drafted) -> None:
     assert drafted("-n", "extra", EXTRA_LEVEL="").variables["EXTRA_LEVEL"] == "3"
 
