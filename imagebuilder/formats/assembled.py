@@ -13,7 +13,7 @@ from heapq import merge
 from pathlib import Path
 
 from imagebuilder import holes
-from imagebuilder.disk.image import Borrowed, Image
+from imagebuilder.disk.image import CLUSTER, Borrowed, Image
 from imagebuilder.errors import BuildError
 from imagebuilder.formats import sparse
 
@@ -137,6 +137,8 @@ def _digest(disk: Disk, pieces: Iterable[tuple[int, int, bool]], algorithm: str)
 
 def allocated(image: Image) -> int:
     """The bytes that the disk takes in a file with the same holes."""
+    if image.packed and image.packed.kept:
+        return CLUSTER * (len(image.packed.kept) + len(image.packed.others))
     borrowed = sum(each.length for each in image.borrowed)
     return image.file.stat().st_blocks * 512 + borrowed
 

@@ -69,3 +69,21 @@ def test_an_element_without_sources_of_its_own_gets_the_mirror_and_the_release(
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == "deb [signed-by=/k.gpg] https://mirror.example/a amber main extra\n"
+
+
+@pytest.mark.parametrize(("kept", "languages"), [("0", True), ("1", False)])
+def test_descriptions_are_left_out_unless_lists_stay(
+    tmp_path: Path, kept: str, *, languages: bool
+) -> None:
+    program = tmp_path / "apt-get"
+    program.write_text('#!/bin/bash\necho "$*"\n')
+    program.chmod(0o755)
+    called = subprocess.run(
+        [str(ELEMENTS / "dpkg/bin/install-packages"), "-e", "something"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "DIB_DISABLE_APT_CLEANUP": kept},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert called.endswith(" remove something\n")
+    assert ("-o Acquire::Languages=none" in called) == languages

@@ -15,6 +15,7 @@ from imagebuilder.disk.image import CLUSTER, Image, Packed
 from imagebuilder.errors import BuildError, ConfigError
 from imagebuilder.existing import overlay, qcow2, source
 from imagebuilder.formats import qcow2_writer, zstd
+from imagebuilder.formats.assembled import allocated
 from imagebuilder.formats.clusters import Compressor
 from imagebuilder.process import run
 
@@ -128,6 +129,7 @@ def test_only_what_was_written_is_compressed(
                     each.write(bytes(CLUSTER))
         packed = shown.packed()
         assert set(packed.others) - {8} == (set(CHANGES) if changed else set())
+        assert allocated(Image(file=place, packed=packed)) <= 31 * CLUSTER
         pieces = compressed(monkeypatch, packed.kind)
         target = check(packed, place, raw, given)
         assert len(pieces) == (len(CHANGES) if changed else 0)
