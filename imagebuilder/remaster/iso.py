@@ -103,7 +103,7 @@ def copied(
             write=lambda path: iso_write.write(path, _packed(job), run),
             needed=needed,
             remarks=[
-                *_remarks(iso, plan),
+                *_remarks(files, plan),
                 *others,
                 *_unsigned(files, plan),
                 *inner.hidden(files, plan.squashfs),
@@ -245,15 +245,17 @@ def _unsigned(files: Tree, plan: Plan) -> Iterator[str]:
             yield f"{path} was signed and is not any more: Secure Boot will refuse it"
 
 
-def _remarks(iso: Iso, plan: Plan) -> list[str]:
+def _remarks(files: Tree, plan: Plan) -> list[str]:
+    iso = files.iso
     names = "Joliet's, without owners and permissions" if iso.joliet else "upper-case"
     found = [] if iso.rock_ridge else [f"the image has no Rock Ridge: its names are {names}"]
     if iso.cut:
         found.append(
             f"the image lacks {iso.cut} bytes of padding at its end; the copy has it again"
         )
-    found += [f"changed: {path}" for path in sorted(plan.contents)]
-    found += [f"added: {path}" for path in sorted(plan.files)]
+    touched = sorted(plan.touched)
+    found += [f"changed: {path}" for path in touched if path in files.nodes]
+    found += [f"added: {path}" for path in touched if path not in files.nodes]
     found += [f"removed: {path}" for path in plan.removals]
     found += [f"packed again: {path}" for path in sorted(plan.squashfs)]
     return found + [f"changed in the EFI system partition: {path}" for path in sorted(plan.esp)]

@@ -197,10 +197,14 @@ def _signed(files: Tree, plan: Plan) -> Plan:
 
 
 def _check_signatures(files: Tree, plan: Plan, run: Runner) -> None:
-    key = plan.signer.key
-    if key:
-        signing.check(key, run)
-    signatures.check(files, {*plan.touched, *plan.squashfs}, settled(files, plan), key)
+    """Raise ConfigError for signatures that cannot be renewed; one is tried if there are any."""
+    signer, done = plan.signer, settled(files, plan)
+    changed = {*plan.touched, *plan.squashfs}
+    if signer.key:
+        signing.check(signer.key, run)
+        if signatures.beside(files, changed, done):
+            signing.detached(b"", signer.key, signer.epoch, run)
+    signatures.check(files, changed, done, signer.key)
 
 
 def settled(files: Tree, plan: Plan) -> set[str]:

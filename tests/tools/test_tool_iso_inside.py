@@ -167,15 +167,19 @@ def test_a_signature_that_would_be_none_is_in_the_way(image: Path, tmp_path: Pat
     assert f"{ROOT}.gpg" not in tree.load(probe(tmp_path / "a.iso"))
 
 
+def generated(name: str, passphrase: str) -> str:
+    words = ["gpg", "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", passphrase]
+    subprocess.run([*words, "--quick-gen-key", name, "ed25519"], check=True)
+    return name
+
+
 @pytest.fixture
 def key(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     if find("gpg") is None:
         pytest.skip("needs gpg")
     with tempfile.TemporaryDirectory() as home:  # its path has to be short, for agents' sockets
         monkeypatch.setenv("GNUPGHOME", home)
-        words = ["gpg", "--batch", "--quiet", "--passphrase", "", "--quick-gen-key"]
-        subprocess.run([*words, "iso@example.org", "ed25519"], check=True)
-        yield "iso@example.org"
+        yield generated("iso@example.org", "")
         subprocess.run(["gpgconf", "--kill", "gpg-agent"], check=True)
 
 
@@ -238,6 +242,21 @@ def test_what_only_the_end_would_show_is_said_before_anything_is_written(
     said = capsys.readouterr().err
     assert message in said
     assert "Traceback" not in said
+
+
+def test_a_key_that_cannot_be_used_is_said_before_any_work(
+    image: Path, key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    locked = generated(f"locked-{key}", "secret")
+    subprocess.run(["gpgconf", "--kill", "gpg-agent"], check=True)  # it knows the passphrase
+    (tmp_path / "sig").write_text("signature")
+    words = ["iso", "remaster", str(image), "-o", str(tmp_path / "signed.iso")]
+    assert verbs.main([*words, "--add", f"{tmp_path}/sig:/{ROOT}.gpg"]) == 0
+    words = ["iso", "remaster", str(tmp_path / "signed.iso"), "-o", str(tmp_path / "new.iso")]
+    words += ["--squashfs-delete", ROOT, "usr/bin/tool", "--dry-run", "--key"]
+    assert verbs.main([*words, locked]) == 2
+    assert f"key {locked}: cannot sign: " in capsys.readouterr().err
+    assert verbs.main([*words, key]) == 0
 
 
 def test_a_key_that_is_not_there_is_said_before_anything_is_written(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imagebuilder.cli import iso_texts
 from imagebuilder.errors import ConfigError
 from imagebuilder.iso import tree
 from imagebuilder.iso.model import Platform
@@ -98,6 +99,8 @@ def test_padding_inside_the_volume_may_be_cut_off_and_nothing_else(tmp_path: Pat
     iso = probe(put(tmp_path, image()[: 37 * SECTOR]))
     assert iso.cut == (END - 37) * SECTOR
     assert "HELLO.TXT" in tree.load(iso).nodes
+    said = iso_texts.shown(tree.load(iso))
+    assert said[-1] == "warning: 6144 bytes of padding are missing at its end"
     path = put(tmp_path, image(boot=False)[: FILE * SECTOR + 5])
     with pytest.raises(
         ConfigError, match=r"truncated: HELLO\.TXT ends at byte 45062, the file has"
