@@ -33,9 +33,11 @@ def scratch(request: Request) -> Generator[Place, None, None]:
     sweep(base)
     directory, lock = _directory(base)
     try:
-        if in_memory(request):  # which nobody else sees; else programs of the image are in reach
+        if in_memory(request):
             _mount_tmpfs(directory, int(memory_for(request) * SHARE_OF_MEMORY))
-            directory.chmod(0o755)
+            directory.chmod(
+                0o755
+            )  # nobody outside sees it; on a disk all could, so that is private
         place = Place(scratch=directory)
         place.make()
         yield place

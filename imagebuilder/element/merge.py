@@ -43,14 +43,15 @@ def merge(elements: Sequence[Element]) -> HooksTree:
     hooks and the files of `environment.d` are given as the files that they lead to.
     """
     merged = _merged(elements)
-    _check_directories(merged)
+    directories = _directories(elements)
+    _check_directories(merged, directories)
     entries = [entry for _, entry in sorted(merged.items())]
     refused = {entry.name: _refusal(entry) for entry in entries}
     accepted = [entry for entry in entries if not refused[entry.name]]
     programs = sorted(filter(_in_phase, accepted), key=_turn)
     return HooksTree(
         files={entry.name: entry.source for entry in entries if _is_copied(entry.path)},
-        directories=_directories(elements),
+        directories=directories,
         hooks=tuple(_hook(entry) for entry in programs),
         environment=tuple(entry.path.name for entry in accepted if entry.directory == ENVIRONMENT),
         ignored=tuple(
@@ -172,18 +173,22 @@ def _duplicate(name: str, first: Path, second: Path) -> ElementError:
     )
 
 
-def _check_directories(merged: Mapping[str, _Entry]) -> None:
+def _check_directories(merged: Mapping[str, _Entry], directories: Mapping[str, Path]) -> None:
     """Raise ElementError if what is a file in one element is a directory in another."""
-    for name, entry in sorted(merged.items()):
-        for parent in PurePosixPath(name).parents:
-            file = merged.get(str(parent))
-            if file is not None:
-                raise ElementError(
-                    f"{file.name!r} is a file in one element and a directory in another:"
-                    f" {file.path} and {entry.path.parent}",
-                    where=str(file.path),
-                    hint="rename one of them",
-                )
+    needed = {
+        str(parent): entry.path.parent
+        for name, entry in sorted(merged.items(), reverse=True)
+        for parent in PurePosixPath(name).parents
+    }
+    for name, directory in sorted((needed | dict(directories)).items()):
+        file = merged.get(name)
+        if file is not None:
+            raise ElementError(
+                f"{file.name!r} is a file in one element and a directory in another:"
+                f" {file.path} and {directory}",
+                where=str(file.path),
+                hint="rename one of them",
+            )
 
 
 def _is_copied(path: Path) -> bool:

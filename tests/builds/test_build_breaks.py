@@ -202,11 +202,13 @@ def test_x_shows_what_environment_d_does(workshop: Workshop) -> None:
 
 
 def test_the_scratch_directory_is_in_tmpdir_rather_than_tmp_dir(workshop: Workshop) -> None:
-    workshop.element("look", {"root.d/60-look": 'echo "in $TMP_BUILD_DIR"; ls -d $DIB_LOCKFILES\n'})
+    look = 'echo "in $TMP_BUILD_DIR"; ls -d $DIB_LOCKFILES; stat -c "mode %a" $TMP_BUILD_DIR\n'
+    workshop.element("look", {"root.d/60-look": look})
     other = workshop.directory / "other"
     other.mkdir()
-    both = workshop.create(*BUILD, "look", TMP_DIR=str(other))
+    both = workshop.create(*BUILD, "look", TMP_DIR=str(other), DIB_NO_TMPFS="1")
     assert f"in {workshop.scratch}/dib_build." in both.stdout
+    assert "mode 700\n" in both.stdout  # on a disk, where others could start the image's programs
     one = workshop.create(*BUILD, "look", TMPDIR="", TMP_DIR=str(other))
     assert f"in {other}/dib_build." in one.stdout
     assert one.returncode == 0

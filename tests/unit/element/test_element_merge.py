@@ -156,3 +156,24 @@ def test_files_in_directories_of_a_phase_are_no_hooks(make_element: MakeElement)
 def test_the_files_are_sorted(make_element: MakeElement) -> None:
     a = load(make_element("a", {"zz": "", "static/b": "", "bin/c": "", "static/a/x": ""}))
     assert list(merge((a,)).files) == ["bin/c", "static/a/x", "static/b", "zz"]
+
+
+def test_directories_are_kept_the_empty_ones_too(make_element: MakeElement) -> None:
+    first = make_element("a", {"static/srv/x/y": "", "install.d/.git/z": "", "tests/t/u": ""})
+    second = make_element("b", {"static/srv/z": ""})
+    (second / "static/srv/empty").mkdir()
+    (second / "static/link").symlink_to("srv")
+    directories = merge((load(first), load(second))).directories
+    assert directories == {
+        "static/srv": second / "static/srv",
+        "static/srv/empty": second / "static/srv/empty",
+        "static/srv/x": first / "static/srv/x",
+    }
+
+
+def test_an_empty_directory_and_a_file_of_one_name_are_refused(make_element: MakeElement) -> None:
+    first, second = make_element("a", {"static/x": ""}), make_element("b", {"static/y": ""})
+    (second / "static/x").mkdir()
+    for elements in ((first, second), (second, first)):
+        with pytest.raises(ElementError, match=r"'static/x' is a file .* and a directory"):
+            merge([load(element) for element in elements])
