@@ -136,6 +136,8 @@ def test_a_cd_that_cannot_be_copied_is_refused_before_any_work(
         assert done.returncode == 1
         assert message in done.stdout
         assert "root begins" not in done.stdout
+    done = custom(workshop, base, DIB_BASE_ISO="https://example.org/x.iso")
+    assert "DIB_BASE_ISO: not a file of the build host: https://example.org/x.iso" in done.stdout
     done = custom(workshop, base, DIB_ISO_VOLUME_ID="x" * 33)
     assert "a volume id has at most 32 characters" in done.stdout
     assert not (workshop.directory / "custom.iso").exists()
