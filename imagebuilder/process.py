@@ -34,6 +34,7 @@ class Command:
     env: Mapping[str, str] = field(default_factory=dict)
     stdin: bytes = b""
     cwd: Path | None = None
+    umask: int = 0o022  # of a command in a sandbox
     base: Mapping[str, str] = field(default_factory=lambda: BASE_ENVIRONMENT)
 
     def __str__(self) -> str:

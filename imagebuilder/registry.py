@@ -13,6 +13,7 @@ from types import ModuleType
 from imagebuilder.errors import ConfigError, nearest
 
 CHECKOUT = Path(__file__).parents[1] / "pyproject.toml"
+BLOCK_DEVICE_PLUGINS = "diskimage_builder.block_device.plugin"
 ANY_FORMAT = "imagebuilder.formats.converted"  # for names that no plugin has: qemu-img's formats
 
 
@@ -57,6 +58,16 @@ def suffix(name: str) -> str:
     """What files of that type end in."""
     suffixes: Mapping[str, str] = output_format(name).SUFFIXES
     return suffixes.get(name, f".{name}")
+
+
+@cache
+def foreign_block_device_plugins() -> Mapping[str, str]:
+    """Installed plugins for diskimage-builder's block devices, each with its package's name.
+
+    None is loaded: they act on devices that are attached, and mostly mounted, while a disk is made.
+    """
+    found = importlib.metadata.entry_points(group=BLOCK_DEVICE_PLUGINS)
+    return {entry.name: entry.dist.name if entry.dist else entry.module for entry in found}
 
 
 @cache

@@ -1,17 +1,20 @@
-"""In the databases of rpm and dnf, what says when a package was installed becomes the image's time.
+"""The databases of rpm and dnf in a tree: what is installed, and when.
 
-Without it no two builds of the same packages would have the same bytes. A package's header is, as
-rpm's `lib/header.c` writes it: two numbers (how many entries, how many bytes of data), entries of
-16 bytes (tag, type, offset, count), data; all big-endian. What is changed is not covered by the
-header's own digest and signature.
+What says when a package was installed becomes the image's time: without it no two builds of the
+same packages would have the same bytes. A package's header is, as rpm's `lib/header.c` writes it:
+two numbers (how many entries, how many bytes of data), entries of 16 bytes (tag, type, offset,
+count), data; all big-endian. What is changed is not covered by the header's own digest and
+signature.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import struct
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from imagebuilder.errors import BuildError
 
@@ -21,9 +24,37 @@ HISTORIES = (
     "usr/lib/sysimage/libdnf5/transaction_history.sqlite",
 )
 INSTALL_TIMES = (1008, 1128)  # RPMTAG_INSTALLTIME, RPMTAG_INSTALLTID
-INT32, SIZES, ENTRY = 4, struct.Struct(">II"), struct.Struct(">IIII")
+NAME, VERSION, RELEASE, EPOCH, SIZE, ARCH, LONG_SIZE = 1000, 1001, 1002, 1003, 1009, 1022, 5009
+PUBLIC_KEY = "gpg-pubkey"  # not a package, though rpm keeps keys as such
+INT32, INT64, STRING = 4, 5, 6
+SIZES, ENTRY = struct.Struct(">II"), struct.Struct(">IIII")
 KEY = struct.Struct("=I")  # rpm keeps it in the machine's own order
 OF_ONE_BUILD = {"cmdline": "''", "description": "''"}  # has paths of the build host
+
+
+class Installed(NamedTuple):
+    """A package; `version` is `[epoch:]version-release`, `size` in bytes."""
+
+    name: str
+    version: str
+    architecture: str
+    size: int
+
+
+def installed(tree: Path) -> tuple[Installed, ...]:
+    """The packages that are installed in the tree, by name; none where there is no database."""
+    found: list[Installed] = []
+    for path in PACKAGES:
+        file = tree / path
+        if file.is_file() and not _leads_out(tree, file):
+            address = f"{file.absolute().as_uri()}?immutable=1"
+            with (
+                suppress(sqlite3.Error, struct.error, ValueError),
+                closing(sqlite3.connect(address, uri=True)) as database,
+            ):
+                rows = database.execute("SELECT blob FROM Packages").fetchall()
+                found += [_installed(_values(header)) for (header,) in rows]
+    return tuple(sorted(each for each in found if each.name != PUBLIC_KEY))
 
 
 def settle(tree: Path, epoch: int) -> None:
@@ -43,15 +74,42 @@ def settle(tree: Path, epoch: int) -> None:
 
 def header_at(header: bytes, epoch: int) -> bytes:
     """A package's header with no time of installation after `epoch`."""
+    changed = bytearray(header)
+    for tag, kind, place, count in _entries(header):
+        if tag in INSTALL_TIMES and kind == INT32 and count == 1:
+            (time,) = struct.unpack_from(">I", header, place)
+            struct.pack_into(">I", changed, place, min(time, epoch))
+    return bytes(changed)
+
+
+def _entries(header: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Each entry as its tag, its type, where in the header its data is, and how many there are."""
     entries, _ = SIZES.unpack_from(header)
     data = SIZES.size + entries * ENTRY.size
-    changed = bytearray(header)
     for number in range(entries):
         tag, kind, offset, count = ENTRY.unpack_from(header, SIZES.size + number * ENTRY.size)
-        if tag in INSTALL_TIMES and kind == INT32 and count == 1:
-            (time,) = struct.unpack_from(">I", header, data + offset)
-            struct.pack_into(">I", changed, data + offset, min(time, epoch))
-    return bytes(changed)
+        yield tag, kind, data + offset, count
+
+
+def _values(header: bytes) -> dict[int, str | int]:
+    """The first value of each entry that is a text or a number, by its tag."""
+    found: dict[int, str | int] = {}
+    for tag, kind, place, _ in _entries(header):
+        if kind == STRING:
+            found[tag] = header[place : header.index(b"\0", place)].decode(errors="replace")
+        elif kind in {INT32, INT64}:
+            (found[tag],) = struct.unpack_from(">I" if kind == INT32 else ">Q", header, place)
+    return found
+
+
+def _installed(values: Mapping[int, str | int]) -> Installed:
+    prefix = f"{values[EPOCH]}:" if EPOCH in values else ""
+    return Installed(
+        name=str(values.get(NAME, "")),
+        version=f"{prefix}{values.get(VERSION, '')}-{values.get(RELEASE, '')}",
+        architecture=str(values.get(ARCH, "")),
+        size=int(values.get(LONG_SIZE, values.get(SIZE, 0))),
+    )
 
 
 def _settle_packages(database: sqlite3.Connection, epoch: int) -> None:

@@ -32,13 +32,21 @@ def check(key: str, run: Runner = process.run) -> int:
     return int(rows[0][CREATED] or 0)
 
 
-def detached(content: bytes, key: str, epoch: int, run: Runner = process.run) -> bytes:
-    """An armoured signature of the content; raise as `signed` does."""
-    return _made(content, ("--armor", "--detach-sign"), key, epoch, run)
+def detached(
+    content: bytes | Path,
+    key: str,
+    epoch: int,
+    run: Runner = process.run,
+    *,
+    armour: bool = True,
+) -> bytes:
+    """A signature of the content, or of the file that has it; raise as `_made` does."""
+    how = ("--armor", "--detach-sign") if armour else ("--detach-sign",)
+    return _made(content, how, key, epoch, run)
 
 
 def clear(content: bytes, key: str, epoch: int, run: Runner = process.run) -> bytes:
-    """The content, which is text, inside a signed message; raise as `signed` does."""
+    """The content, which is text, inside a signed message; raise as `_made` does."""
     return _made(content, ("--clearsign",), key, epoch, run)
 
 
@@ -47,7 +55,7 @@ def public(key: str, run: Runner = process.run) -> bytes:
     return run(_gpg("--armor", "--export", key)).output.encode()
 
 
-def _made(content: bytes, how: tuple[str, ...], key: str, epoch: int, run: Runner) -> bytes:
+def _made(content: bytes | Path, how: tuple[str, ...], key: str, epoch: int, run: Runner) -> bytes:
     """Sign, dated `epoch` or when the key was created, if that is later.
 
     Raise ConfigError if the key cannot be used without asking for its passphrase.
@@ -55,7 +63,10 @@ def _made(content: bytes, how: tuple[str, ...], key: str, epoch: int, run: Runne
     moment = max(epoch, check(key, run))
     with tempfile.TemporaryDirectory(prefix="imagebuilder-sign-") as name:
         source, target = Path(name, "content"), Path(name, "signature")
-        source.write_bytes(content)
+        if isinstance(content, Path):
+            source = content
+        else:
+            source.write_bytes(content)
         when = ("--faked-system-time", f"{moment}!")
         words = (*when, *NO_PASSPHRASE, "--local-user", key, *how, "-o", str(target), str(source))
         try:

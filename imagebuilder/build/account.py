@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
-from imagebuilder import __version__
+from imagebuilder import __version__, rpmdb
+from imagebuilder.build.beside import Beside
 from imagebuilder.disk.model import Layout
 from imagebuilder.errors import BuildError, Interrupted
 from imagebuilder.events import Event, Listener
@@ -24,6 +27,13 @@ from imagebuilder.report.write import write
 MANIFESTS = "dib-manifests"
 
 
+class Contents(NamedTuple):
+    """What is in a tree."""
+
+    packages: tuple[packages.Package, ...]
+    tree: sizes.Branch | None
+
+
 @dataclass(slots=True)
 class Account:
     """What is known of a build so far."""
@@ -32,8 +42,7 @@ class Account:
     heard: Listener
     timeline: Timeline = field(default_factory=Timeline)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    packages: tuple[packages.Package, ...] = ()
-    tree: sizes.Branch | None = None
+    looked: Callable[[], Contents] = lambda: Contents((), None)
     layout: tuple[str, ...] = ()
     artefacts: tuple[Artefact, ...] = ()
     memory: Memory = field(default_factory=Memory)  # of this build's outputs, and of earlier ones
@@ -44,9 +53,12 @@ class Account:
         self.timeline.listen(event)
         self.heard(event)
 
-    def look_at(self, tree: Path) -> None:
-        """Note what is in the finished tree."""
-        self.packages, self.tree = packages.load(tree), sizes.measure(tree)
+    def look_at(self, tree: Path, *, soon: bool) -> None:
+        """Note what is in the finished tree, meanwhile or, if it will be gone `soon`, now."""
+        look = Beside(lambda: Contents(_packages(tree), sizes.measure(tree)))
+        self.looked = cache(look.result)
+        if soon:
+            self.looked()
 
     def lay(self, layout: Layout) -> None:
         """Note where everything lies on a device."""
@@ -55,6 +67,7 @@ class Account:
     def report(self, error: BuildError | None) -> Report:
         """Everything noted so far."""
         request, tree = self.draft.request, self.draft.tree
+        contents = self.looked()
         return Report(
             name=Path(request.output_name).name,
             version=__version__,
@@ -66,8 +79,8 @@ class Account:
             hooks=len(tree.hooks),
             rows=self.timeline.rows,
             elements=describe.parts(self.draft.elements, tree, request.elements),
-            packages=self.packages,
-            tree=self.tree,
+            packages=contents.packages,
+            tree=contents.tree,
             outputs=tuple(
                 Output(path=a.path.name, format=a.format, size=a.size, digests=a.digests)
                 for a in self.artefacts
@@ -75,6 +88,12 @@ class Account:
             layout=self.layout,
             log=self.timeline.tail if error else (),
         )
+
+
+def _packages(tree: Path) -> tuple[packages.Package, ...]:
+    """What dpkg and rpm say is installed."""
+    by_rpm = (packages.Package(**each._asdict()) for each in rpmdb.installed(tree))
+    return (*packages.load(tree), *by_rpm)
 
 
 @contextmanager

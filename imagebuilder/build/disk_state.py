@@ -15,6 +15,7 @@ import yaml
 
 from imagebuilder import schema
 from imagebuilder.disk import entry, load
+from imagebuilder.disk.fstab import fields
 from imagebuilder.disk.model import Defaults, Disk, Filesystem
 from imagebuilder.errors import ConfigError
 from imagebuilder.hooks import phase
@@ -179,9 +180,7 @@ def describe(
             f"mount_{fs.name}": {
                 "name": f"fstab_mount_{fs.name}",
                 "base": f"mount_{fs.name}",
-                "options": fs.mount_options,
-                "dump-freq": fs.dump,
-                "fsck-passno": fs.passno,
+                **dict(zip(("options", "dump-freq", "fsck-passno"), fields(fs), strict=True)),
             }
             for fs in disk.filesystems
             if fs.in_fstab

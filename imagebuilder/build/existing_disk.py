@@ -9,18 +9,18 @@ table, boot blocks, labels and UUIDs are not touched by anybody, and so stay.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagebuilder import process
 from imagebuilder.build.pour import first_device, stage
-from imagebuilder.disk.image import Image
+from imagebuilder.disk.image import Image, Packed
 from imagebuilder.disk.model import Table
 from imagebuilder.errors import ConfigError, ToolMissingError
 from imagebuilder.events import Listener, Said
-from imagebuilder.existing import attach, grow, release, source
+from imagebuilder.existing import attach, grow, overlay, release, source
 from imagebuilder.existing.attach import Opened, Opening
 from imagebuilder.filesystems import mounted
 from imagebuilder.hooks.place import Place
@@ -38,6 +38,7 @@ class ExistingDisk:
     opened: Opened
     listen: Listener
     since: int  # nanoseconds: what was changed later was changed by this build
+    packed: Callable[[], Packed | None]  # what of it is compressed already
 
     @property
     def variables(self) -> Mapping[str, str]:
@@ -69,8 +70,9 @@ class ExistingDisk:
         """Write everything, unmount, and give the image; raise BuildError if it is in use."""
         with stage(self.listen, "close"):
             self.opened.close()
+            packed = self.packed()
         name = first_device(self.draft.disk).name
-        yield {name: Image(file=self.opened.opening.raw)}
+        yield {name: Image(file=self.opened.opening.raw, packed=packed)}
 
 
 def check(draft: Draft) -> None:
@@ -106,7 +108,7 @@ def opened(
     raw, size = place.images / RAW, draft.request.image_size
     with ExitStack() as held:
         with stage(listen, "open"):
-            source.write_raw(draft.existing, raw, process.run)
+            packed = held.enter_context(_read(draft, raw))
             grown = grow.enlarge(raw, size, process.run) if size is not None else None
             opening = Opening(raw=raw, tree=place.tree, scratch=place.scratch, run=process.run)
             disk = held.enter_context(attach.opened(opening))
@@ -114,7 +116,8 @@ def opened(
                 grow.fill(disk, grown, process.run)
         for what in disk.missing:
             listen(Said(f"{what} is not there, and not mounted", warning=True))
-        yield ExistingDisk(draft=draft, opened=disk, listen=listen, since=time.time_ns())
+        now = time.time_ns()
+        yield ExistingDisk(draft=draft, opened=disk, listen=listen, since=now, packed=packed)
 
 
 def told(draft: Draft, disk: ExistingDisk | None) -> Draft:
@@ -122,6 +125,33 @@ def told(draft: Draft, disk: ExistingDisk | None) -> Draft:
     if disk is None:
         return draft
     return replace(draft, variables={**draft.variables, **_facts(draft, disk)})
+
+
+@contextmanager
+def _read(draft: Draft, raw: Path) -> Generator[Callable[[], Packed | None], None, None]:
+    """The image's disk as the file `raw`; what is given says what of it is compressed already."""
+    image = draft.existing
+    assert image
+    with ExitStack() as held:
+        if _is_to_be_packed(draft) and not source.compressor(image):
+            source.inspect(image, process.run)
+            source.check_complete(image, process.run)
+            lent = held.enter_context(overlay.opened(image, raw, process.run))
+            if lent:
+                yield lent.packed
+                return
+        packed = source.write_raw(image, raw, process.run)
+        if packed:
+            file = held.enter_context(image.open("rb", buffering=0))
+            packed = replace(packed, file=Path(f"/proc/self/fd/{file.fileno()}"))
+        yield lambda: packed
+
+
+def _is_to_be_packed(draft: Draft) -> bool:
+    """Whether the disk becomes a compressed qcow2 of its size, and nothing else."""
+    request = draft.request
+    plain = request.uncompressed or request.qemu_img_options or request.image_size is not None
+    return draft.types == ("qcow2",) and not plain
 
 
 def _facts(draft: Draft, disk: ExistingDisk) -> Mapping[str, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from imagebuilder import paths
+from imagebuilder.cache.remove import forced, remove
 
 RESOLV = "/etc/resolv.conf"
 ORIGINAL = "/etc/resolv.conf.ORIG"
@@ -53,24 +54,37 @@ def renew_resolver(tree: Path) -> None:
 
 
 def return_resolver(tree: Path) -> None:
-    """Put the tree's own resolver file back, unless a hook has made it a symlink."""
-    if paths.is_symlink_in(tree, RESOLV):
-        paths.remove_in(tree, ORIGINAL)
-        return
-    paths.remove_in(tree, RESOLV)
-    paths.rename_in(tree, ORIGINAL, RESOLV)
+    """Put the tree's own resolver file back, unless a hook has made it a symlink or immutable."""
+    try:
+        if not paths.is_symlink_in(tree, RESOLV):
+            paths.remove_in(tree, RESOLV)
+            paths.rename_in(tree, ORIGINAL, RESOLV)
+    except PermissionError:  # immutable, chattr(1): as a hook wants it
+        pass
+    paths.remove_in(tree, ORIGINAL)
 
 
 def tidy(tree: Path) -> None:
-    """Empty /tmp and the logs, and remove what differs between two equal builds."""
+    """Empty /tmp and the logs, and remove what differs between two equal builds.
+
+    Of /run only directories stay, for containers; machines begin with an empty one.
+    """
     _empty(tree / "tmp")
+    for path in _others_than_directories(tree / "run"):
+        forced(path.unlink, path)
     for path in _files(tree / "var/log"):
-        os.truncate(path, 0)
+        forced(partial(os.truncate, path, 0), path)
     for path in _files(tree / "root"):
-        if path.parent == tree / "root" and path.suffix == ".log":
-            path.unlink()
+        if path.suffix == ".log":
+            forced(path.unlink, path)
     for name in VOLATILE:
         paths.remove_in(tree, name)
+
+
+def own_root(tree: Path) -> None:
+    """Make the root directory as mkfs makes it, whatever an archive or a hook has left it as."""
+    os.chown(tree, 0, 0)
+    tree.chmod(0o755)
 
 
 def clamp_times(tree: Path, epoch: int, like: Path | None = None, since: int = 0) -> None:
@@ -84,7 +98,8 @@ def clamp_times(tree: Path, epoch: int, like: Path | None = None, since: int = 0
         whiteout = like is not None and stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
         if status.st_mtime_ns > limit and status.st_ctime_ns >= since and not whiteout:
             seen = f"{tree}{path.removeprefix(top)}"
-            os.utime(seen, ns=(limit, limit), follow_symlinks=False)
+            again = partial(os.utime, seen, ns=(limit, limit), follow_symlinks=False)
+            forced(again, Path(seen))
 
 
 def _walk(directory: Path | str) -> Iterator[tuple[str, os.stat_result]]:
@@ -99,10 +114,18 @@ def _walk(directory: Path | str) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def _files(directory: Path) -> Iterator[Path]:
+    return (path for path, mode in _inside(directory) if stat.S_ISREG(mode))
+
+
+def _others_than_directories(directory: Path) -> Iterator[Path]:
+    return (path for path, mode in _inside(directory) if not stat.S_ISDIR(mode))
+
+
+def _inside(directory: Path) -> Iterator[tuple[Path, int]]:
+    """Paths and modes of all in it and of itself, unless a symlink has its name."""
     if directory.is_dir() and not directory.is_symlink():
         for path, status in _walk(directory):
-            if stat.S_ISREG(status.st_mode):
-                yield Path(path)
+            yield Path(path), status.st_mode
 
 
 def _empty(directory: Path) -> None:
@@ -110,6 +133,6 @@ def _empty(directory: Path) -> None:
         return
     for entry in os.scandir(directory):
         if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
+            remove(Path(entry.path))
         else:
-            Path(entry.path).unlink()
+            forced(partial(os.unlink, entry.path), Path(entry.path))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from imagebuilder.build import check
 from imagebuilder.build.account import Account
-from imagebuilder.cache.outputs import File, OutputStore, is_equal, is_same
+from imagebuilder.cache.outputs import File, Made, OutputStore, is_equal, is_same
 from imagebuilder.events import Listener, Said
 from imagebuilder.formats import place, sparse
 from imagebuilder.formats.memory import Memory
@@ -60,11 +60,12 @@ def find(plan: Plan, key: str, listen: Listener) -> tuple[Artefact, ...]:
         for file, output, link in pairs:
             if not _is_in_place(file, output):
                 _put(output, link)
-        store.keep(key, [output.path for output in wanted], known.beside)
+        made = [_artefact(output, file) for file, output, _ in pairs]
+        store.keep(key, _made(made), known.beside)
     else:
         return ()
     _put_beside(plan, known.beside)
-    return tuple(_artefact(output) for output in wanted)
+    return tuple(_artefact(output, file) for file, output, _ in pairs)
 
 
 def memory(request: Request) -> Memory:
@@ -87,8 +88,12 @@ def keep(plan: Plan, key: str, made: Account) -> None:
         if path.is_file()
     }
     if sum(map(len, beside.values())) <= MOST_BESIDE:
-        paths = [artefact.path for artefact in made.artefacts]
-        store_of(plan.request).keep(key, paths, beside, made.memory.made)
+        files = _made(made.artefacts)
+        store_of(plan.request).keep(key, files, beside, made.memory.made)
+
+
+def _made(artefacts: Iterable[Artefact]) -> list[Made]:
+    return [Made(each.path, each.content, each.modified) for each in artefacts]
 
 
 def _is_in_place(file: File, output: Output) -> bool:
@@ -128,13 +133,20 @@ def _put_beside(plan: Plan, beside: Mapping[str, bytes]) -> None:
             path.write_bytes(data)
 
 
-def _artefact(output: Output) -> Artefact:
+def _artefact(output: Output, file: File) -> Artefact:
     sums = {
         kind: Path(f"{output.path}.{kind}").read_text().split(maxsplit=1)[0].lstrip("\\")
         for kind in output.checksums
     }
-    size = output.path.stat().st_size
-    return Artefact(path=output.path, format=output.format, size=size, digests=sums)
+    status = output.path.stat()
+    return Artefact(
+        path=output.path,
+        format=output.format,
+        size=status.st_size,
+        content=file.content,
+        modified=status.st_mtime_ns,
+        digests=sums,
+    )
 
 
 def _beside(request: Request) -> Path:

@@ -33,5 +33,6 @@ def check(draft: Draft, run: Runner = run) -> None:
         raise ToolMissingError(
             f"this host ({host_arch()}) cannot run programs for {arch}",
             hint=f"{INSTALL} (Debian's names); where nothing has started binfmt-support, as in a "
-            "container, 'update-binfmts --enable'; or build on a machine of that architecture",
+            "container, 'update-binfmts --enable' or systemd-binfmt; or build on a machine of that "
+            "architecture",
         ) from error

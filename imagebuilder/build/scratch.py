@@ -33,9 +33,9 @@ def scratch(request: Request) -> Generator[Place, None, None]:
     sweep(base)
     directory, lock = _directory(base)
     try:
-        if in_memory(request):
+        if in_memory(request):  # which nobody else sees; else programs of the image are in reach
             _mount_tmpfs(directory, int(memory_for(request) * SHARE_OF_MEMORY))
-        directory.chmod(0o755)
+            directory.chmod(0o755)
         place = Place(scratch=directory)
         place.make()
         yield place

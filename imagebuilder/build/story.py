@@ -84,7 +84,7 @@ def _finish(
     making, place = tree.making, tree.making.place
     pouring = Pouring(plan=making.plan, place=place, run=run, listen=kept.listen, lay=kept.lay)
     write_disks = _finish_tree(pouring, tree, existing)
-    kept.look_at(place.tree)
+    kept.look_at(place.tree, soon=bool(existing or making.plan.draft.attached))
     usage.tell(making.plan.request, place.tree, kept.listen)
     kept.memory = finished.memory(making.plan.request)
     return convert.outputs(pouring, write_disks, kept.memory)
@@ -141,6 +141,7 @@ def _finish_tree(
         if existing:
             finish.clamp_times(place.tree, plan.epoch, since=existing.since)
         else:
+            finish.own_root(place.tree)
             rpmdb.settle(place.tree, plan.epoch)
             tree.pile.clamp_times(plan.epoch)
     _fill_medium(plan, place, listen)

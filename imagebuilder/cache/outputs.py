@@ -11,24 +11,29 @@ one of names only, its content tells. Whatever is not as it was counts as absent
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from imagebuilder import holes
 from imagebuilder.cache.entry import decode, encode
 from imagebuilder.cache.model import DamagedError, Limits, checked_key, is_key
 from imagebuilder.sizes import Size
 
-BLOCK = 1 << 16
-MOST_WORKERS = 8
 NOTHING: Mapping[Path, bytes] = MappingProxyType({})
+
+
+class Made(NamedTuple):
+    """A file that was just made: `holes.digest` of it, and when it was last modified, in ns."""
+
+    path: Path
+    content: str
+    modified: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +45,7 @@ class File:
     inode: int
     modified: int  # in ns, as the next
     changed: int
-    sha256: str
+    content: str  # what `holes.digest` says of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,20 +65,25 @@ class OutputStore:
     def keep(
         self,
         key: str,
-        paths: Sequence[Path],
+        made: Sequence[Made],
         beside: Mapping[str, bytes],
         indices: Mapping[Path, bytes] = NOTHING,
     ) -> None:
-        """Write down what was made, and hold on to it; `indices` are of some of the paths."""
+        """Write down what was made, and hold on to it; `indices` are of some of the paths.
+
+        What somebody has changed since is not kept.
+        """
         with suppress(OSError):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for number, path in enumerate(paths):
+            for number, (path, _, _) in enumerate(made):
                 self._link(path, self.link(key, number))
                 if path in indices:
                     self._put(self._index(key, number), indices[path])
-            with ThreadPoolExecutor(MOST_WORKERS) as pool:
-                files = tuple(pool.map(_described, paths))
-            self._write(key, Outputs(files=files, beside=beside))
+            files = tuple(map(_described, made))
+            if [file.modified for file in files] == [file.modified for file in made]:
+                self._write(key, Outputs(files=files, beside=beside))
+            else:
+                self.remove(key)
 
     def find(self, key: str, *, use: bool = True) -> Outputs | None:
         """What is known of the outputs with this id; with `use` that counts as a use of them."""
@@ -182,29 +192,23 @@ def is_equal(file: File, path: Path) -> bool:
     """Whether `path` is the file with the content it had, whatever its names are now."""
     with suppress(OSError):
         return is_same(file, path) or (
-            path.lstat().st_ino == file.inode and _sha256(path) == file.sha256
+            path.lstat().st_ino == file.inode and _content(path) == file.content
         )
     return False
 
 
-def _described(path: Path) -> File:
-    digest = _sha256(path)
-    status = path.lstat()
+def _described(made: Made) -> File:
+    status = made.path.lstat()
     return File(
-        path=str(path),
+        path=str(made.path),
         size=status.st_size,
         inode=status.st_ino,
         modified=status.st_mtime_ns,
         changed=status.st_ctime_ns,
-        sha256=digest,
+        content=made.content,
     )
 
 
-def _sha256(path: Path) -> str:
-    """The digest of what of a file is not zeros, and where that is; holes are not read."""
-    digest = hashlib.sha256(str(path.stat().st_size).encode())
+def _content(path: Path) -> str:
     with path.open("rb", buffering=0) as file:
-        for offset, content in holes.filled(file.fileno(), BLOCK):
-            digest.update(offset.to_bytes(8))
-            digest.update(content)
-    return digest.hexdigest()
+        return holes.digest(file.fileno())

@@ -41,6 +41,17 @@ def remove(directory: Path) -> None:
         directory.rmdir()
 
 
+def forced(operation: Callable[[], T], path: Path) -> T:
+    """Do it to `path`; where `chattr` is in the way, take that away and try again."""
+    try:
+        return operation()
+    except PermissionError:
+        for protected in (path, path.parent):
+            with suppress(OSError):
+                _unprotect(os.fspath(protected), None)
+        return operation()
+
+
 def _take(parent: int, name: str, top: int, fresh: Iterator[str]) -> str:
     """Remove an entry of `parent`, or make it one of `top` if it is a directory: its new name."""
     with suppress(FileNotFoundError):
@@ -92,7 +103,7 @@ def _free(name: str, parent: int) -> None:
             os.chmod(name, 0o700, dir_fd=parent)
 
 
-def _unprotect(name: str, parent: int) -> None:
+def _unprotect(name: str, parent: int | None) -> None:
     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=parent)
     try:
         flags = struct.unpack("i", fcntl.ioctl(fd, GET_FLAGS, struct.pack("i", 0)))[0]

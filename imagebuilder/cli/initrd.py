@@ -21,7 +21,7 @@ from imagebuilder.errors import ConfigError
 from imagebuilder.initrd import kernels, load, modules, rootfs
 from imagebuilder.initrd.model import RAW, Initrd
 from imagebuilder.initrd.rootfs import File, Rootfs
-from imagebuilder.plan.make import EPOCH
+from imagebuilder.plan.epoch import EPOCH
 from imagebuilder.remaster import directory, output
 from imagebuilder.remaster import initrd as story
 from imagebuilder.remaster.initrd import Changes

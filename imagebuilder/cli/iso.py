@@ -120,10 +120,14 @@ def _boot(arguments: argparse.Namespace) -> None:
 
 
 def _diff(arguments: argparse.Namespace) -> int:
+    target = output.Target(path=arguments.html, force=True) if arguments.html else None
+    if target:
+        output.free(target)
     old, new = (tree.load(probe(path)) for path in (arguments.iso, arguments.other))
     found = iso_diff.parts(old, new)
-    if arguments.html:
-        arguments.html.write_text(iso_texts.page(arguments.iso, arguments.other, found))
+    if target:
+        page = iso_texts.page(arguments.iso, arguments.other, found)
+        output.write(target, page.encode(errors="replace"))
     if arguments.json:
         print(json.dumps([dataclasses.asdict(part) for part in found], indent=2))
     elif not arguments.html:

@@ -15,7 +15,8 @@ from imagebuilder.iso import tree
 from imagebuilder.iso.arguments import ArgumentChange
 from imagebuilder.iso.menu import MenuChange
 from imagebuilder.iso.probe import probe
-from imagebuilder.remaster import extras, iso_diff, recipe
+from imagebuilder.process import find, missing
+from imagebuilder.remaster import extras, iso_diff, output, recipe
 from imagebuilder.remaster import iso as story
 from imagebuilder.remaster.extras import Extras
 from imagebuilder.remaster.initrd import Changes, Substitution
@@ -39,6 +40,8 @@ def add_arguments(action: argparse.ArgumentParser) -> None:
     action.add_argument("--dry-run", action="store_true",
                         help="say what would be done, and all that is in the way; write nothing")
     action.add_argument("--sha256", default="", metavar="DIGEST", help="what the image's has to be")
+    action.add_argument("--key", default="", metavar="KEY",
+                        help="the GnuPG key that renews signatures beside files that change")
     action.add_argument("--allow-unbootable", action="store_true",
                         help="copy an image that nothing can start")
     # fmt: on
@@ -165,6 +168,7 @@ def run(arguments: argparse.Namespace) -> int:
     if wanted.iso is None or wanted.output is None:
         what = "no image is named" if wanted.iso is None else "no output is named"
         raise ConfigError(what, where="iso remaster", hint="ISO -o FILE, or --recipe FILE.yaml")
+    _check_afterwards(wanted)
     target = Target(path=wanted.output, force=wanted.force)
     act = story.planned if wanted.dry_run else story.remaster
     with extras.applied(wanted.iso, changes(wanted), _extras(wanted)) as (final, remarks):
@@ -198,6 +202,12 @@ def changes(arguments: argparse.Namespace) -> IsoChanges:
     """What the options ask for; raise ConfigError for one that cannot be understood."""
     if arguments.timeout is not None and arguments.timeout < 0:
         raise ConfigError("a time cannot be negative", where="--timeout")
+    for option, words in (
+        ("--argument", arguments.argument),
+        ("--rename-entry", [word for row in arguments.rename_entry for word in row]),
+    ):
+        if not all(word.strip() for word in words):
+            raise ConfigError("an empty one makes no sense", where=option)
     moment = epoch(arguments.environment)
     appended = Changes(add=_wishes(arguments.initrd_append), epoch=moment)
     edit = Changes(
@@ -222,6 +232,7 @@ def changes(arguments: argparse.Namespace) -> IsoChanges:
         initrd_edit=edit if edit != Changes(epoch=moment) else None,
         squashfs=_roots(arguments, moment),
         sha256=arguments.sha256,
+        key=arguments.key,
         epoch=moment,
         unbootable=arguments.allow_unbootable,
     )
@@ -285,15 +296,38 @@ def _texts(rows: list[list[str]]) -> tuple[Substitution, ...]:
     return tuple(Substitution(path=path, old=old, new=new) for path, old, new in rows)
 
 
+def _check_afterwards(arguments: argparse.Namespace) -> None:
+    """Raise what would only come to light when the new image is there."""
+    if arguments.diff:
+        if arguments.diff.absolute() == arguments.output.absolute():
+            raise ConfigError("is the new image, and cannot be the page too", where="--diff")
+        output.free(Target(path=arguments.diff, force=True))
+    if arguments.test_mode:
+        words = _trial(arguments)
+        words.keep = None
+        iso_test.trial(words).expected()
+        program = f"qemu-system-{words.arch}"
+        if not find(program):
+            raise missing(program)
+
+
 def _checked(arguments: argparse.Namespace) -> int:
     """Write the page and start the new image, if that is wanted."""
     if arguments.diff:
         old, new = (tree.load(probe(path)) for path in (arguments.iso, arguments.output))
-        found = iso_diff.parts(old, new)
-        arguments.diff.write_text(iso_texts.page(arguments.iso, arguments.output, found))
+        page = iso_texts.page(arguments.iso, arguments.output, iso_diff.parts(old, new))
+        output.write(Target(path=arguments.diff, force=True), page.encode(errors="replace"))
     if not arguments.test_mode:
         return 0
-    words = argparse.Namespace(
+    status = iso_test.run(_trial(arguments))
+    if status:
+        print(f"{arguments.output} was written, and did not start as it should", file=sys.stderr)
+    return status
+
+
+def _trial(arguments: argparse.Namespace) -> argparse.Namespace:
+    """What `iso test` would be told."""
+    return argparse.Namespace(
         iso=arguments.output,
         mode=arguments.test_mode,
         level=arguments.test_level,
@@ -305,7 +339,3 @@ def _checked(arguments: argparse.Namespace) -> int:
         accelerator=None,
         json=False,
     )
-    status = iso_test.run(words)
-    if status:
-        print(f"{arguments.output} was written, and did not start as it should", file=sys.stderr)
-    return status

@@ -13,7 +13,6 @@ from imagebuilder.iso import compare, roles
 from imagebuilder.iso.model import Iso, Node
 from imagebuilder.iso.tree import Tree
 from imagebuilder.remaster.iso_diff import Part
-from imagebuilder.report.differences import Place, as_html
 from imagebuilder.sizes import Size
 
 
@@ -31,6 +30,8 @@ def shown(files: Tree) -> list[str]:
         "",
         *_aligned([(r.role, r.path, r.note) for r in roles.roles(files)]),
     ]
+    if iso.cut:
+        lines.append(f"warning: {iso.cut} bytes of padding are missing at its end")
     if iso.grown:
         lines.append("warning: it was modified in place: its partitions end before its volume does")
     return lines
@@ -46,6 +47,7 @@ def document(files: Tree) -> dict[str, Any]:
         "rock_ridge": iso.rock_ridge,
         "joliet": bool(iso.joliet),
         "grown": iso.grown,
+        "cut": iso.cut,
         "files": len(files.nodes) - 1,
         "boot": boot_document(iso),
         "roles": [dataclasses.asdict(role) for role in roles.roles(files)],
@@ -88,6 +90,8 @@ def node_document(node: Node) -> dict[str, Any]:
 
 def page(old: Path, new: Path, found: Sequence[Part]) -> str:
     """The differences as one page of HTML."""
+    from imagebuilder.report.differences import Place, as_html  # of use here alone, and large
+
     places = [
         Place(
             title=f"{part.title} of {part.path}" if part.path else part.title,

@@ -103,7 +103,7 @@ class Log:
             self.live.stop()
         for artefact in artefacts:
             line = f"{artefact.path} ({Size(artefact.size)})"
-            self.say(f"Image file {artefact.path} created... ({Size(artefact.size)})")
+            self.say(f"Image file {artefact.path} created...\n{line}")
             if self.live:
                 print(line)
         self.say("Build completed successfully")

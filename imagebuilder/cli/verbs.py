@@ -6,9 +6,11 @@ import argparse
 import importlib
 import os
 from collections.abc import Sequence
+from typing import NoReturn
 
 from imagebuilder import __version__
 from imagebuilder.cli.guard import guarded
+from imagebuilder.errors import ConfigError
 
 VERBS = {
     "build": "build an image from elements, or the images that files describe",
@@ -34,6 +36,15 @@ or: imagebuilder build [-j N] [--dry-run] [--stop-on-failure] [OPTION]... FILE.y
 
 Builds the images that files describe, N at once; 'diskimage-builder --help' lists their keys."""
 TAKES_BUILD_OPTIONS = ("build", "plan")
+
+
+class Parser(argparse.ArgumentParser):
+    """One that ends with the program's own kind of error; those of its verbs are such too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigError."""
+        where = self.prog.removeprefix("imagebuilder ")
+        raise ConfigError(message, where=where, hint=f"'{self.prog} --help' lists what there is")
 
 
 def main(words: Sequence[str]) -> int:
@@ -68,9 +79,9 @@ def _dispatch(words: Sequence[str]) -> int:
     return status
 
 
-def _parser(wanted: str) -> argparse.ArgumentParser:
+def _parser(wanted: str) -> Parser:
     """The parser; only the wanted verb's own module is loaded."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="imagebuilder", description="Builds operating-system images from elements."
     )
     parser.add_argument("--version", action="version", version=__version__)

@@ -140,9 +140,11 @@ def _suite(paths: Iterable[str], wanted: str) -> str:
     if wanted in names:
         return f"dists/{wanted}"
     if wanted or len(found) != 1:
-        hint = f"there are: {', '.join(names)}" if names else "a directory of packages is flat"
-        what = f"there is no suite {wanted!r}" if wanted else "say which suite"
-        raise ConfigError(what, where="dists", hint=hint)
+        hint = f"say which of dists/: {', '.join(names)}"
+        if not names:
+            hint = "say in which directory the packages are (--pool PATH)"
+        what = f"there is no suite {wanted!r}" if wanted else "there are several suites"
+        raise ConfigError(what if names else "there is no suite", where="dists", hint=hint)
     return found[0]
 
 

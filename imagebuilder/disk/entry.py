@@ -11,6 +11,7 @@ import yaml
 
 from imagebuilder import schema
 from imagebuilder.errors import ConfigError, nearest
+from imagebuilder.registry import foreign_block_device_plugins
 from imagebuilder.sizes import Size
 
 PLUGINS = ("local_loop", "partitioning", "lvm", "mkfs", "mount", "fstab")
@@ -89,7 +90,9 @@ def expand(document: schema.Document) -> Iterator[Entry]:
             raise ConfigError(
                 f"Config entry is not a plugin value: {item}",
                 where=document.place((index,)),
-                hint=nearest(str(kind), PLUGINS) or f"plugins: {', '.join(PLUGINS)}",
+                hint=_of_others(kind)
+                or nearest(str(kind), PLUGINS)
+                or f"plugins: {', '.join(PLUGINS)}",
             )
         yield from _flat(Entry(document.where, item[kind], document.node, kind, (index, kind)))
 
@@ -115,6 +118,9 @@ def _flat(entry: Entry, base: str = "") -> Iterator[Entry]:
     """The entry without what is nested in it, then what is nested in it, based on it."""
     if not isinstance(entry.value, Mapping):
         raise entry.fail(f"{entry.kind} should be a mapping, not {entry.value!r}")
+    for key, value in entry.value.items():
+        if isinstance(value, Mapping) and (hint := _of_others(key)):
+            raise entry.fail(f"Config entry is not a plugin value: {key}", str(key), hint=hint)
     own = _own(entry, base)
     yield own
     for key, kind in LISTS.get(entry.kind, {}).items():
@@ -123,6 +129,18 @@ def _flat(entry: Entry, base: str = "") -> Iterator[Entry]:
         if key in PLUGINS:
             nested = Entry(entry.where, value, entry.node, key, (*entry.path, key))
             yield from _flat(nested, str(own.value.get("name", "")))
+
+
+def _of_others(kind: object) -> str:
+    """What to do instead of a plugin that somebody has installed for diskimage-builder."""
+    package = foreign_block_device_plugins().get(str(kind))
+    if package is None or kind in PLUGINS:
+        return ""
+    return (
+        f"{kind!r} of the Python package {package!r} is not loaded: no disk is attached when it"
+        " would run; do it in a hook of finalise.d with --attached, or write a plugin for"
+        " 'imagebuilder.filesystems'"
+    )
 
 
 def _flat_list(owner: Entry, key: str, kind: str) -> Iterator[Entry]:

@@ -11,12 +11,15 @@ def fstab(disk: Disk) -> str:
     return "".join(_line(fs) for fs in sorted(wanted, key=lambda fs: fs.mount_point))
 
 
+def fields(fs: Filesystem) -> tuple[str, int, int]:
+    """Options, dump frequency and fsck pass; swap has its own, whatever was asked for."""
+    return ("sw", 0, 0) if fs.type == "swap" else (fs.mount_options, fs.dump, fs.passno)
+
+
 def _line(fs: Filesystem) -> str:
-    label = f"LABEL={_escape(fs.label)}"
-    if fs.type == "swap":
-        return f"{label} none swap sw 0 0\n"
-    point = _escape(fs.mount_point)
-    return f"{label} {point} {fs.type} {fs.mount_options} {fs.dump} {fs.passno}\n"
+    point = "none" if fs.type == "swap" else _escape(fs.mount_point)
+    options, dump, passno = fields(fs)
+    return f"LABEL={_escape(fs.label)} {point} {fs.type} {options} {dump} {passno}\n"
 
 
 def _escape(text: str) -> str:

@@ -6,7 +6,9 @@ so that they need no room twice, and no time to get there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,9 +22,31 @@ class Borrowed(NamedTuple):
     offset: int  # in that file
 
 
+CLUSTER = 1 << 16  # bytes
+Place = tuple[int, int]  # offset and length, in bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """What clusters of a disk are compressed to in the qcow2 file that it was read from.
+
+    By content, since any of them may have changed; or by number those that nobody has, and beside
+    them the numbers of all others that the disk has.
+    """
+
+    name: str
+    file: Path  # open already, below /proc/self/fd: the name may be another file's now
+    kind: str  # "zlib" or "zstd"
+    read: os.stat_result  # what the file was like then
+    contents: Mapping[bytes, Place] = field(default_factory=dict)  # by SHA-256
+    kept: Mapping[int, Place] = field(default_factory=dict)
+    others: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """A disk's file, with holes where bytes are borrowed; these in order, none over another."""
 
     file: Path
     borrowed: tuple[Borrowed, ...] = ()
+    packed: Packed | None = None

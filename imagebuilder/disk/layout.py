@@ -68,6 +68,19 @@ def layout(disk: Disk, device: Device, size: Size, needed: Mapping[str, Size]) -
     )
 
 
+def check(disk: Disk, explicit: Size | None) -> None:
+    """Refuse what no content could be put on: ConfigError or SpaceError, before anything is made.
+
+    `explicit` is the size that disks without one of their own are to have.
+    """
+    for device in disk.devices:
+        exact = device.size or explicit
+        if exact is None:
+            smallest(disk, device, {})
+        else:
+            layout(disk, device, exact, {})
+
+
 def image_size(disk: Disk, device: Device, demand: Demand) -> Size:
     """How large `device` becomes: as asked for, exactly, or what its content makes of it.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from imagebuilder import schema
 from imagebuilder.element.model import Element, Variable
@@ -33,17 +34,29 @@ echo {label} failed with status $status >&2; exit $((status ? status : 1))' EXIT
 source {path}
 {{ set +x; }} 2>/dev/null
 """
+# Hooks start in the shell that has sourced the files, so what is no variable is theirs as well.
+UMASK, DIRECTORY = "/umask", "/directory"  # no names that a variable can have
 ANSWERING = f"""\
 trap - EXIT
-command -p env -0 >&{ANSWER}
+command -p env -0 "{UMASK}=$(umask)" "{DIRECTORY}=$PWD" >&{ANSWER}
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What files of `environment.d` leave to hooks; `directory` is the one they start in."""
+
+    variables: dict[str, str]
+    umask: int = 0o022
+    directory: str = ""
 
 
 def prologue(directory: str, names: Sequence[str]) -> str:
     """A bash program that sources files and writes all exported variables, NUL after each.
 
-    They go to file descriptor 3. When a file fails the program says which, and exits with its
-    status; a file that calls `exit 0` counts as failed, with status 1.
+    The umask and the directory follow under names of their own. They go to file descriptor 3.
+    When a file fails the program says which, and exits with its status; a file that calls
+    `exit 0` counts as failed, with status 1.
     """
     parts = [
         SOURCE.format(
@@ -55,10 +68,12 @@ def prologue(directory: str, names: Sequence[str]) -> str:
     return "".join((PREAMBLE, *parts, ANSWERING))
 
 
-def parse(block: bytes) -> dict[str, str]:
-    """The variables in the answer of a prologue, without those that bash itself sets."""
+def parse(block: bytes) -> Settled:
+    """The answer of a prologue, without the variables that bash itself sets."""
     pairs = (entry.decode(errors="surrogateescape").partition("=") for entry in block.split(b"\0"))
-    return {name: value for name, _, value in sorted(pairs) if name and name not in SHELLS_OWN}
+    found = {name: value for name, _, value in sorted(pairs) if name and name not in SHELLS_OWN}
+    umask, directory = found.pop(UMASK, "022"), found.pop(DIRECTORY, "")
+    return Settled(variables=found, umask=int(umask, 8), directory=directory)
 
 
 def check(elements: Iterable[Element], environment: Mapping[str, str]) -> None:

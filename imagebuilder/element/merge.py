@@ -50,12 +50,18 @@ def merge(elements: Sequence[Element]) -> HooksTree:
     programs = sorted(filter(_in_phase, accepted), key=_turn)
     return HooksTree(
         files={entry.name: entry.source for entry in entries if _is_copied(entry.path)},
+        directories=_directories(elements),
         hooks=tuple(_hook(entry) for entry in programs),
         environment=tuple(entry.path.name for entry in accepted if entry.directory == ENVIRONMENT),
         ignored=tuple(
             (entry.path, refused[entry.name]) for entry in entries if refused[entry.name]
         ),
     )
+
+
+def mode_for_others(directory: Path) -> int:
+    """What others than its owner may do in a directory, but for writing, which a umask decides."""
+    return directory.stat().st_mode & 0o055
 
 
 def present(directory: Path, phase: Phase, tree: HooksTree) -> tuple[Hook, ...]:
@@ -105,7 +111,7 @@ def _files_of(element: Element) -> Iterator[tuple[str, Path]]:
     """The element's files and their names in the merged tree."""
     for path in _listed(element.path):
         if path.is_dir():
-            if path.name not in NOT_MERGED and not path.name.startswith("."):
+            if _is_merged(path):
                 yield from _files_in(path)
         elif path.is_file() and path.suffix != ".pyc":
             yield path.name, path
@@ -123,6 +129,31 @@ def _files_below(name: str, path: Path) -> Iterator[tuple[str, Path]]:
     elif path.name != "__pycache__":
         for below in _listed(path):
             yield from _files_below(f"{name}/{below.name}", below)
+
+
+def _directories(elements: Sequence[Element]) -> dict[str, Path]:
+    """Directories in the elements' directories, empty ones too; the last element's counts."""
+    pairs = (
+        pair
+        for element in elements
+        for top in _listed(element.path)
+        if top.is_dir() and _is_merged(top)
+        for path in _listed(top)
+        if not path.name.startswith(".")
+        for pair in _directories_below(f"{top.name}/{path.name}", path)
+    )
+    return dict(sorted(dict(pairs).items()))
+
+
+def _directories_below(name: str, path: Path) -> Iterator[tuple[str, Path]]:
+    if path.is_dir() and not path.is_symlink() and path.name != "__pycache__":
+        yield name, path
+        for below in _listed(path):
+            yield from _directories_below(f"{name}/{below.name}", below)
+
+
+def _is_merged(directory: Path) -> bool:
+    return directory.name not in NOT_MERGED and not directory.name.startswith(".")
 
 
 def _listed(path: Path) -> list[Path]:

@@ -90,12 +90,14 @@ class Hook:
 class HooksTree:
     """The merged directories of all elements: where each file of TMP_HOOKS_PATH comes from.
 
-    `files` maps a path relative to the merged tree to the file it is copied from; `hooks` are
-    the programs each phase runs, in their order; `ignored` says which files of phase
-    directories will not run, and why.
+    `files` maps a path relative to the merged tree to the file it is copied from, `directories`
+    those below the elements' own to the directories whose modes they get; `hooks` are the
+    programs each phase runs, in their order; `ignored` says which files of phase directories
+    will not run, and why.
     """
 
     files: Mapping[str, Path] = field(default_factory=dict)
+    directories: Mapping[str, Path] = field(default_factory=dict)
     hooks: tuple[Hook, ...] = ()
     environment: tuple[str, ...] = ()  # relative paths below environment.d, in sourcing order
     ignored: tuple[tuple[Path, str], ...] = ()

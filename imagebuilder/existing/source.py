@@ -6,6 +6,7 @@ refused: it could have any file of this host copied into an image.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -13,7 +14,9 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagebuilder.disk.image import Packed
 from imagebuilder.errors import CommandError, ConfigError, SpaceError
+from imagebuilder.existing import qcow2
 from imagebuilder.process import Command, Runner, reading
 from imagebuilder.sizes import Size
 
@@ -57,19 +60,26 @@ def inspect(image: Path, run: Runner) -> Info:
     return Info(format=told["format"], size=Size(told["virtual-size"]))
 
 
-def write_raw(image: Path, target: Path, run: Runner) -> None:
-    """Write the disk in `image` as the raw file `target`, with holes; raise SpaceError."""
+def write_raw(image: Path, target: Path, run: Runner) -> Packed | None:
+    """Write the disk in `image` as the raw file `target`, with holes; raise SpaceError.
+
+    Return what clusters of a qcow2 file are compressed to, where that is known.
+    """
     packer = compressor(image)
     if packer:
         unpacked = target.with_name(f"{target.name}.unpacked")
         unpack(image, unpacked, packer)
         write_raw(unpacked, target, run)
         unpacked.unlink()
-        return
+        return None
     told = inspect(image, run)
-    if told.format == "qcow2":
-        _check_complete(image, run)
     try:
+        if told.format == "qcow2":
+            check_complete(image, run)
+            with qcow2.opened(image) as file:
+                if file and (unpack_cluster := qcow2.find_unpacker(file)):
+                    packed = qcow2.write_raw(file, target, unpack_cluster)
+                    return packed if qcow2.is_compressed(file) else None
         run(_copy(image, target) if told.format == "raw" else _convert(image, target, told))
     except CommandError as error:
         if FULL not in error.what:
@@ -78,14 +88,23 @@ def write_raw(image: Path, target: Path, run: Runner) -> None:
                 where=str(image),
                 hint="the file is damaged or not complete; 'qemu-img check' says more",
             ) from error
-        raise SpaceError(
-            f"no room for the disk of {told.size}",
-            where=str(target.parent),
-            hint="set TMPDIR to a larger place, or build with --no-tmpfs",
-        ) from error
+        raise _no_room(told, target) from error
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise _no_room(told, target) from error
+    return None
 
 
-def _check_complete(image: Path, run: Runner) -> None:
+def _no_room(told: Info, target: Path) -> SpaceError:
+    return SpaceError(
+        f"no room for the disk of {told.size}",
+        where=str(target.parent),
+        hint="set TMPDIR to a larger place, or build with --no-tmpfs",
+    )
+
+
+def check_complete(image: Path, run: Runner) -> None:
     """Raise ConfigError for a qcow2 that breaks off: qemu-img reads zeros where there is nothing.
 
     It finds clusters that lie beyond the end, but not that the table of all tables does.

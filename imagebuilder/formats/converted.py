@@ -92,6 +92,11 @@ def _unknown(name: str, why: str) -> ConfigError:
     )
 
 
+def alters(name: str) -> bool:
+    """Whether the disk is larger while it is converted."""
+    return _recipe(name).step > 1
+
+
 def for_qemu_img(name: str) -> tuple[str, tuple[str, ...]]:
     """qemu-img's name for the format, and the options that it gets."""
     recipe = _recipe(name)

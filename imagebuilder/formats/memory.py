@@ -8,6 +8,9 @@ Beside an image that was made lies an index of it:
 Compressed bytes are taken only from the same compressor at the same level, so an image has the
 same bytes with a memory and without. Whoever hands an image in has to know that it is as it was
 when it was made.
+
+The image that a disk was read from is another matter: its clusters are taken as somebody has
+compressed them.
 """
 
 from __future__ import annotations
@@ -19,9 +22,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from imagebuilder.disk.image import Packed, Place
+from imagebuilder.errors import BuildError
+
 MAGIC = b"imagebuilder clusters 1\n"
 ROW = struct.Struct(">32sQI")
-Place = tuple[int, int]  # offset and length, in bytes
+Taken = tuple[int, int, int]  # descriptor, offset, length
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +42,14 @@ class Memory:
 class Recollection:
     """What open images have; threads may share it."""
 
-    places: Mapping[bytes, tuple[int, int, int]]  # by digest: descriptor, offset, length
+    places: Mapping[bytes, Taken]  # by digest
+    kept: Mapping[int, Taken]  # by the cluster's number
+    others: tuple[int, ...] = ()  # with `kept`, all clusters that the disk has
 
-    def find(self, digest: bytes, target: memoryview) -> int:
+    def find(self, key: bytes | int, target: memoryview) -> int:
         """Read what a cluster was compressed to into `target`; its length, 0 if not known."""
-        fd, offset, length = self.places.get(digest, (0, 0, 0))
+        known = self.kept.get(key) if isinstance(key, int) else self.places.get(key)
+        fd, offset, length = known or (0, 0, 0)
         if length and os.preadv(fd, [target[:length]], offset) == length:
             return length
         return 0
@@ -62,13 +71,31 @@ def decode(index: bytes, compressor: str) -> dict[bytes, Place]:
 
 
 @contextmanager
-def recalled(memory: Memory, compressor: str) -> Generator[Recollection, None, None]:
-    """What earlier images have; what cannot be read is not known."""
-    places: dict[bytes, tuple[int, int, int]] = {}
+def recalled(
+    memory: Memory, compressor: str, packed: Packed | None = None
+) -> Generator[Recollection, None, None]:
+    """What earlier images have; what cannot be read is not known.
+
+    The file of `packed` must not have changed until the end; raise BuildError.
+    """
+    places: dict[bytes, Taken] = {}
     with ExitStack() as stack:
         for image, index in memory.earlier:
             with suppress(OSError):
                 known = decode(index.read_bytes(), compressor)
                 file = stack.enter_context(image.open("rb", buffering=0))
                 places |= {digest: (file.fileno(), *place) for digest, place in known.items()}
-        yield Recollection(places)
+        if packed is None:
+            yield Recollection(places, {})
+            return
+        source = stack.enter_context(packed.file.open("rb", buffering=0)).fileno()
+        stack.callback(_check_unchanged, source, packed)
+        places |= {digest: (source, *place) for digest, place in packed.contents.items()}
+        kept = {number: (source, *place) for number, place in packed.kept.items()}
+        yield Recollection(places, kept, packed.others)
+
+
+def _check_unchanged(fd: int, packed: Packed) -> None:
+    before, now = packed.read, os.fstat(fd)
+    if (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
+        raise BuildError("was changed while an image was made of it", where=packed.name)

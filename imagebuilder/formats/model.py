@@ -12,6 +12,8 @@ directory that `media.d` and `initrd.d` have filled. It may have, too:
     FEATURES: tuple[str, ...]                 rows of the table of tools; by default the name's
     check(output: Output) -> None             raises what `write` would, before a build begins
     check_settled(output: Output) -> None     the same, when `environment.d` has set the variables
+    alters(name: str) -> bool                 whether the disk is another meanwhile: no format of it
+                                              is made at the same time
     for_qemu_img(name: str) -> tuple[str, tuple[str, ...]]   qemu-img's name for it, and options
     deliver(output: Output, run: Runner) -> str   hands the finished file on; says what it did
 """
@@ -62,9 +64,14 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artefact:
-    """A finished file under its final name."""
+    """A finished file under its final name.
+
+    `content` is what `holes.digest` said of it when it was last modified, at `modified` (in ns).
+    """
 
     path: Path
     format: str
     size: int
+    content: str
+    modified: int
     digests: Mapping[str, str] = field(default_factory=dict)

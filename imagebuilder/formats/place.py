@@ -14,12 +14,14 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
 
+from imagebuilder import holes
 from imagebuilder.errors import BuildError, CommandError, ConfigError, SpaceError
 from imagebuilder.formats import sparse
 from imagebuilder.formats.model import Artefact, Output
@@ -111,6 +113,7 @@ def checksum_line(digest: str, path: Path) -> str:
 def _publish(draft: _Draft, output: Output, known: Known | None = None) -> Artefact:
     with ExitStack() as stack:
         known = known or stack.enter_context(sparse.digesting(draft.fd, output.checksums))
+        content = stack.enter_context(ThreadPoolExecutor(1)).submit(holes.digest, draft.fd)
         os.fsync(draft.fd)  # waits for the disk while others compute
         digests = known()
         lines = {kind: checksum_line(digest, output.path) for kind, digest in digests.items()}
@@ -122,12 +125,15 @@ def _publish(draft: _Draft, output: Output, known: Known | None = None) -> Artef
         for each in (draft, *sidecars):
             _rename(draft.directory, each.temporary, each.name)
         os.fsync(draft.directory)
-    return Artefact(
-        path=output.path,
-        format=output.format,
-        size=os.fstat(draft.fd).st_size,
-        digests=digests,
-    )
+        status = os.fstat(draft.fd)
+        return Artefact(
+            path=output.path,
+            format=output.format,
+            size=status.st_size,
+            content=content.result(),
+            modified=status.st_mtime_ns,
+            digests=digests,
+        )
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 qemu-img has the disks that are not to be compressed, and those with options for it
 (`--qemu-img-options`). Either way clusters are compressed on all cores but written in order, so
 that equal disks give equal files (`qemu-img convert -W` does not). Readers need QEMU 5.1 of
-2020; `compat=0.10` or `compression_type=zlib` among the options is for those that are older.
+2020; `compat=0.10` or `compression_type=zlib` among the options is for those that are older. A
+disk that was read from a compressed qcow2 keeps its kind, and unchanged clusters as they are there.
 """
 
 from __future__ import annotations

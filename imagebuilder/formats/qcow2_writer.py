@@ -1,4 +1,4 @@
-"""A compressed qcow2 file (QEMU, docs/interop/qcow2.rst, version 3).
+"""A compressed qcow2 file (QEMU, docs/interop/qcow2.rst, version 3): zstd, or what a memory says.
 
 qemu-img makes a context of zstd anew for each cluster, which takes longer than compressing the
 cluster. Here threads read and compress runs of clusters with contexts that stay, and one writes
@@ -23,21 +23,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from ctypes import c_char, create_string_buffer
 from dataclasses import dataclass, field
+from heapq import merge
 from itertools import groupby
 from pathlib import Path
 from queue import SimpleQueue
 from typing import BinaryIO
 
-from imagebuilder.disk.image import Image
+from imagebuilder.disk.image import CLUSTER, Image, Place
 from imagebuilder.formats import zstd
 from imagebuilder.formats.assembled import Disk, opened
-from imagebuilder.formats.memory import Memory, Place, Recollection, encode, recalled
+from imagebuilder.formats.clusters import KINDS, Compressor, Kind
+from imagebuilder.formats.memory import Memory, Recollection, encode, recalled
 from imagebuilder.sizes import Size
 
-LEVEL = 2
+ZSTD = "zstd"
 SECTOR = 512
-CLUSTER_BITS = 16
-CLUSTER = 1 << CLUSTER_BITS
+CLUSTER_BITS = CLUSTER.bit_length() - 1
 ENTRIES = CLUSTER // 8  # in a table of 64-bit entries
 COUNTS = CLUSTER // 2  # in a block of 16-bit reference counts
 COPIED, COMPRESSED = 1 << 63, 1 << 62
@@ -52,7 +53,7 @@ MOST_WORKERS = 8
 HELD = 128  # clusters held back: 8 MiB
 
 HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQIIB7x")
-COMPRESSION_TYPE_BIT, ZSTD = 3, 1
+COMPRESSION_TYPE_BIT = 3
 REFCOUNT_ORDER = 4  # counts of 2**4 bits
 FEATURE_NAMES = 0x6803F857
 NAMES = struct.pack(">BB46s", 0, COMPRESSION_TYPE_BIT, b"compression type")
@@ -63,7 +64,7 @@ class _Run:
     """Some clusters of the disk: those that shrank, in a row, and those that did not."""
 
     buffer: zstd.Buffer
-    packed: tuple[tuple[int, int, bytes], ...]  # (number of the cluster, bytes, digest)
+    packed: tuple[tuple[int, int, bytes], ...]  # (number of the cluster, bytes, digest or nothing)
     plain: tuple[tuple[int, bytes, bytes], ...]  # (number, content, digest)
 
 
@@ -73,7 +74,7 @@ class _Threads:
 
     disk: Disk
     known: Recollection
-    idle: SimpleQueue[tuple[zstd.Compressor, zstd.Buffer]]
+    idle: SimpleQueue[tuple[Compressor, zstd.Buffer]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,7 @@ class Tables:
     size: int  # of the disk, in bytes
     start: int
     map: Map
+    type: int = KINDS[ZSTD].type  # of compression
 
     @property
     def level1_entries(self) -> int:
@@ -144,8 +146,8 @@ class Tables:
             self.level1_entries, self.level1 * CLUSTER,
             (self.blocks + blocks) * CLUSTER, tables,
             0, 0,  # no snapshots
-            1 << COMPRESSION_TYPE_BIT, 0, 0,
-            REFCOUNT_ORDER, HEADER.size, ZSTD,
+            (1 << COMPRESSION_TYPE_BIT) if self.type else 0, 0, 0,
+            REFCOUNT_ORDER, HEADER.size, self.type,
         )  # fmt: skip
         return fixed + struct.pack(">II", FEATURE_NAMES, len(NAMES)) + NAMES + bytes(8)
 
@@ -170,22 +172,23 @@ def write(source: Image, target: Path, workers: int = 0, memory: Memory = FORGET
     Return an index for a later `memory`. Raise OSError where a file cannot be read or written.
     """
     workers = min(workers or len(os.sched_getaffinity(0)), MOST_WORKERS)
-    compressor = f"zstd {zstd.version()} level {LEVEL}"
+    kind = KINDS[source.packed.kind if source.packed else ZSTD]
     with (
         opened(source) as disk,
-        recalled(memory, compressor) as known,
+        recalled(memory, kind.description(), source.packed) as known,
         target.open("wb") as file,
     ):
         file.seek(CLUSTER)
-        with closing(_runs(disk, known, workers)) as runs:
+        with closing(_runs(disk, known, kind, workers)) as runs:
             placed = _write_data(runs, file)
         start = _clusters(file.tell())
-        tables = Tables(size=Size(disk.size).up_to(SECTOR), start=start, map=placed)
+        size = Size(disk.size).up_to(SECTOR)
+        tables = Tables(size=size, start=start, map=placed, type=kind.type)
         file.seek(start * CLUSTER)
         file.writelines(tables.content())
         file.seek(0)
         file.write(tables.header())
-    return encode(compressor, placed.contents.items())
+    return encode(kind.description(), placed.contents.items())
 
 
 def refcounts(before: int) -> tuple[int, int]:
@@ -205,7 +208,8 @@ def _write_data(runs: Iterable[_Run], file: BinaryIO) -> Map:
         begun = start = file.tell()
         for cluster, length, digest in run.packed:
             placed.add_packed(cluster, start, length)
-            placed.contents[digest] = (start, length)
+            if digest:
+                placed.contents[digest] = (start, length)
             start += length
         file.write(memoryview(run.buffer)[: start - begun])
         held += run.plain
@@ -220,17 +224,18 @@ def _write_plain(clusters: Iterable[tuple[int, bytes, bytes]], placed: Map, file
     for cluster, content, digest in clusters:
         start = file.seek(_clusters(file.tell()) * CLUSTER)
         placed.add_plain(cluster, start)
-        placed.contents[digest] = (start, CLUSTER)
+        if digest:
+            placed.contents[digest] = (start, CLUSTER)
         file.write(content)
 
 
-def _runs(disk: Disk, known: Recollection, workers: int) -> Generator[_Run, None, None]:
+def _runs(disk: Disk, known: Recollection, kind: Kind, workers: int) -> Generator[_Run, None, None]:
     """The disk's clusters in order, compressed by threads that are a little ahead."""
     length = RUN * CLUSTER + zstd.bound(CLUSTER)
     free = [create_string_buffer(length) for _ in range(2 * workers)]
     waiting: deque[Future[_Run]] = deque()
-    with _threads(disk, known, workers) as shared, ThreadPoolExecutor(workers) as pool:
-        for numbers in _with_data(disk):
+    with _threads(disk, known, kind, workers) as shared, ThreadPoolExecutor(workers) as pool:
+        for numbers in _with_data(disk, known):
             if not free:
                 run = waiting.popleft().result()
                 yield run
@@ -240,21 +245,24 @@ def _runs(disk: Disk, known: Recollection, workers: int) -> Generator[_Run, None
 
 
 @contextmanager
-def _threads(disk: Disk, known: Recollection, workers: int) -> Generator[_Threads, None, None]:
-    idle: SimpleQueue[tuple[zstd.Compressor, zstd.Buffer]] = SimpleQueue()
+def _threads(
+    disk: Disk, known: Recollection, kind: Kind, workers: int
+) -> Generator[_Threads, None, None]:
+    idle: SimpleQueue[tuple[Compressor, zstd.Buffer]] = SimpleQueue()
     with ExitStack() as stack:
         for _ in range(workers):
-            context = stack.enter_context(zstd.compressor(LEVEL))
+            context = stack.enter_context(kind.compressor())
             idle.put((context, create_string_buffer(RUN * CLUSTER)))
         yield _Threads(disk=disk, known=known, idle=idle)
 
 
-def _with_data(disk: Disk) -> Iterator[tuple[int, ...]]:
+def _with_data(disk: Disk, known: Recollection) -> Iterator[tuple[int, ...]]:
     """The numbers of the clusters that are not holes, in runs.
 
     Where runs end is the same for equal disks, whatever is a hole and what is written zeros.
     """
-    for _, numbers in groupby(_allocated(disk), lambda number: number // RUN):
+    allocated = merge(known.kept, known.others) if known.kept else _allocated(disk)
+    for _, numbers in groupby(allocated, lambda number: number // RUN):
         yield tuple(numbers)
 
 
@@ -271,7 +279,15 @@ def _compressed(shared: _Threads, numbers: Sequence[int], buffer: zstd.Buffer) -
     try:
         packed, plain, end = [], [], 0
         room = memoryview(buffer).cast("B")
-        for number, cluster in _read(shared.disk, numbers, content):
+        for number in numbers:
+            length = shared.known.find(number, room[end:])
+            if length == CLUSTER:
+                plain.append((number, bytes(room[end : end + length]), b""))
+            elif length:
+                packed.append((number, length, b""))
+                end += length
+        others = tuple(number for number in numbers if number not in shared.known.kept)
+        for number, cluster in _read(shared.disk, others, content):
             digest = hashlib.sha256(cluster).digest()
             length = shared.known.find(digest, room[end:]) or context.compress(cluster, buffer, end)
             if length < CLUSTER:
@@ -288,6 +304,8 @@ def _read(
     disk: Disk, numbers: Sequence[int], content: zstd.Buffer
 ) -> Iterator[tuple[int, zstd.Buffer]]:
     """Those clusters of a run, read into `content`, that are not all zeros."""
+    if not numbers:
+        return
     first, last = numbers[0], numbers[-1]
     view = memoryview(content).cast("B")
     disk.read(first * CLUSTER, view[: (last + 1 - first) * CLUSTER])

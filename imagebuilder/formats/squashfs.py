@@ -1,7 +1,7 @@
 """squashfs: the root tree as one compressed filesystem that is only read.
 
 mksquashfs makes it, with xz like diskimage-builder; `--squashfs-compression zstd` makes images that
-are read much faster, by Linux 4.14 and newer. `/proc`, `/sys`, `/dev` and `/run` are in it, and
+are read much faster, by Linux 4.14 and newer. `/proc`, `/sys` and `/dev` are in it, and
 empty. ACLs are not: squashfs has no place for them. Equal trees give equal bytes.
 """
 

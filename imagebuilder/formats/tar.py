@@ -35,7 +35,7 @@ SOURCE = Source.TREE
 SUFFIXES = {"tar": ".tar", "tgz": ".tgz", "aci": ".aci"}
 FEATURES = ("tar",)
 ROOTFS = ("--transform", "flags=rh;s,^\\.,rootfs,")  # not what symbolic links lead to
-EMPTY = ("proc", "sys", "dev", "run")  # kept as directories; what is in them is the kernel's
+EMPTY = ("proc", "sys", "dev")  # kept as directories; what is in them is the kernel's
 PIPE = 2**20
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from imagebuilder.element import pkgmap, svcmap
+from imagebuilder.element.merge import mode_for_others
 from imagebuilder.element.model import Element, HooksTree, PackageChange
 from imagebuilder.errors import ConfigError
 from imagebuilder.plan.model import Plan
@@ -33,6 +34,10 @@ def copy(tree: HooksTree, to: Path) -> None:
             shutil.copy2(source, target, follow_symlinks=False)
         except OSError as error:
             raise ConfigError(f"cannot be read: {error.strerror}", where=str(source)) from error
+    for name, source in reversed([*tree.directories.items()]):
+        target = to / name
+        target.mkdir(parents=True, exist_ok=True)
+        target.chmod(0o700 | mode_for_others(source))
 
 
 def write_library(to: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagebuilder.element import environment, merge
+from imagebuilder.element.environment import Settled
 from imagebuilder.element.model import HooksTree, Phase, Where
 from imagebuilder.errors import HookError
 from imagebuilder.events import Event, Finished, Line, Listener, Said, Started, Step, Ticked
@@ -93,10 +94,10 @@ def read_environment(
             settled = _settle(session, work)
     except HookError:
         with enter(Sandbox(network=work.network)) as session:
-            return _settle(session, replace(work, listen=listen))
+            return _settle(session, replace(work, listen=listen)).variables
     for event in heard:
         listen(event)
-    return settled
+    return settled.variables
 
 
 def fingerprints(work: Work) -> Outside:
@@ -111,7 +112,7 @@ def fingerprints(work: Work) -> Outside:
         settled = _settle(session, work)
         for program in programs:
             step = Step("fingerprint", program.name)
-            command = Command(("bash", "-c", 'exec "$0" >&3', str(program)), env=settled)
+            command = _command(settled, "bash", "-c", 'exec "$0" >&3', str(program))
             printer = Printer(work, step)
             outcome = session.execute(command, printer, capture=True)
             printer.flush()
@@ -133,16 +134,14 @@ def run_phase(work: Work) -> None:
             for hook in hooks:
                 step = Step(work.phase.name, hook.name, hook.element)
                 program = work.hooks / work.phase.directory / hook.name
-                _run(session, work, step, Command((str(program),), env=settled), hook.source)
+                _run(session, work, step, _command(settled, str(program)), hook.source)
         if work.packages:
             step = Step(work.phase.name, "install-packages", "-p")
-            _run(session, work, step, Command(("install-packages", *work.packages), env=settled))
+            _run(session, work, step, _command(settled, "install-packages", *work.packages))
 
 
 @contextmanager
-def _stopping(
-    session: Session, work: Work, settled: Mapping[str, str]
-) -> Generator[None, None, None]:
+def _stopping(session: Session, work: Work, settled: Settled) -> Generator[None, None, None]:
     """Stop at the break points of a phase that are asked for."""
     there = not work.inside or (work.place.hooks / work.phase.directory).is_dir()
     if there:
@@ -156,26 +155,24 @@ def _stopping(
         _stop(session, work, settled, breaks.after(work.phase, work.variables))
 
 
-def _stop_after_error(session: Session, work: Work, settled: Mapping[str, str]) -> None:
+def _stop_after_error(session: Session, work: Work, settled: Settled) -> None:
     stop = breaks.after_error(work.phase, work.variables)
     with suppress(HookError):  # the hook's is the one that counts
         if stop and stop.outside:
             own = {"_LIB": str(work.place.hooks / LIBRARY), **work.place.variables()}
             with enter(Sandbox(furnish=work.place.tree, network=work.network)) as outside:
-                _stop(outside, work, {**work.variables, **own}, stop)
+                _stop(outside, work, Settled(variables={**work.variables, **own}), stop)
         else:
             _stop(session, work, settled, stop)
 
 
-def _stop(
-    session: Session, work: Work, settled: Mapping[str, str], stop: breaks.Stop | None
-) -> None:
+def _stop(session: Session, work: Work, settled: Settled, stop: breaks.Stop | None) -> None:
     """Run what is to be run at a break point; raise HookError if that fails."""
     if stop is None:
         return
     work.listen(Said(f"Starting debug shell. Exit to resume building.\nAt stage {stop.point}"))
     printer = Printer(work, Step(work.phase.name))
-    command = Command(("bash", "-c", stop.command), env=settled)
+    command = _command(settled, "bash", "-c", stop.command)
     with lent.standard_input() as given:
         status = session.execute(command, printer, lent=given).exited.status
     printer.flush()
@@ -235,8 +232,8 @@ def _reported(work: Work, step: Step) -> Generator[None, None, None]:
         work.listen(Finished(step, status, time.monotonic() - begun))
 
 
-def _settle(session: Session, work: Work) -> dict[str, str]:
-    """The environment that the phase's hooks get: `environment.d` is sourced once per phase."""
+def _settle(session: Session, work: Work) -> Settled:
+    """What the phase's hooks start with: `environment.d` is sourced once per phase."""
     names = merge.environment_files(work.place.hooks)
     program = environment.prologue(f"{work.hooks}/{merge.ENVIRONMENT}", names)
     printer = Printer(work, Step(work.phase.name, "environment.d"))
@@ -251,8 +248,13 @@ def _settle(session: Session, work: Work) -> dict[str, str]:
             where=f"phase {work.phase.name}",
         )
     settled = environment.parse(outcome.captured)
-    _trace(work, printer, names, settled)
+    _trace(work, printer, names, settled.variables)
     return settled
+
+
+def _command(settled: Settled, *argv: str) -> Command:
+    directory = Path(settled.directory) if settled.directory else None
+    return Command(argv, env=settled.variables, cwd=directory, umask=settled.umask)
 
 
 def _trace(

@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-WORD = re.compile(r"""(?:"[^"]*"|'[^']*'|\\.|[^\s"'\\])+""")
+WORD = re.compile(r"""(?:"(?:\\.|[^"\\])*"|'[^']*'|\\.|\S)+""")
+WHOLE = re.compile(r""""(?:\\.|[^"\\])*"|'[^']*'""")  # a word that is quoted already
 MARKS = ("---", "--")
-SPECIAL = re.compile(r"[;&|<>$(){}\s]")
+SPECIAL = re.compile(r"""[;&|<>$(){}"'\\\s]""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,4 +58,7 @@ def _named(word: str, names: Iterable[str]) -> bool:
 
 
 def _quoted(word: str) -> str:
-    return f'"{word}"' if SPECIAL.search(word) and word[:1] not in "\"'" else word
+    if WHOLE.fullmatch(word) or not SPECIAL.search(word):
+        return word
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -6,7 +6,6 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
 
 from imagebuilder.iso.checksums import digest
 from imagebuilder.iso.model import Iso, Node, Partition
@@ -76,9 +75,17 @@ def _volume(old: Iso, new: Iso) -> Iterator[Difference]:
 
 
 def _boot(old: Iso, new: Iso) -> Iterator[Difference]:
-    for before, after in zip_longest(boot_lines(old), boot_lines(new), fillvalue="nothing"):
+    rows = [dict(map(_named, boot_lines(iso))) for iso in (old, new)]
+    for name in dict.fromkeys([*rows[0], *rows[1]]):
+        before, after = (row.get(name, "nothing") for row in rows)
         if before != after:
-            yield Difference(kind="boot", what=before.partition(":")[0], old=before, new=after)
+            yield Difference(kind="boot", what=name, old=before, new=after)
+
+
+def _named(line: str) -> tuple[str, str]:
+    """What a line is about, and what it says of that."""
+    name, _, text = line.partition(": ")
+    return name, text or "there"
 
 
 def _files(old: Tree, new: Tree) -> Iterator[Difference]:

@@ -15,6 +15,15 @@ STEP = 2**20
 QUIET = {"MTOOLS_SKIP_CHECK": "1"}
 
 
+def pieces(image: Path, start: int, size: int) -> Iterator[bytes]:
+    """The bytes of a partition in an image, piece by piece."""
+    with image.open("rb") as file:
+        file.seek(start)
+        while size and (piece := file.read(min(size, STEP))):
+            size -= len(piece)
+            yield piece
+
+
 def files(image: Path, run: Runner) -> list[str]:
     """The paths of all files in the partition."""
     output = run(_mtools("mdir", "-b", "-/", "-f", "-i", os.fspath(image), "::/")).output

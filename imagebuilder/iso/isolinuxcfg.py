@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from imagebuilder.iso import arguments
 from imagebuilder.iso.menu import Entry, MenuChange, plain
@@ -16,6 +17,9 @@ TITLE = re.compile(r"^(\s*menu\s+label\s+)(.*)$", re.IGNORECASE)
 KERNEL = re.compile(r"^\s*(kernel|linux)\s+(\S+)", re.IGNORECASE)
 INITRD = re.compile(r"^\s*initrd\s+(\S+)", re.IGNORECASE)
 APPEND = re.compile(r"^(\s*append\s+)(.*)$", re.IGNORECASE)
+DEFAULT = re.compile(r"^\s*default\s+(\S+)", re.IGNORECASE)
+MARK = re.compile(r"^\s*menu\s+default\s*$", re.IGNORECASE)
+PROGRAMS = (".c32", ".com", ".cbt")
 SOONEST = "1"  # a tenth of a second
 
 
@@ -36,17 +40,19 @@ def changed(text: str, change: MenuChange) -> str:
         for index in range(begin, end)
     }
     kept = [_line(line, change) for index, line in enumerate(lines) if index not in gone]
+    if change.default:
+        kept = _marked(kept, change.default)
     if change.timeout is not None and _is_first(lines):
         tenths = str(change.timeout * 10) if change.timeout else SOONEST
         kept = _set(_set(kept, "timeout", tenths), "prompt", "0")
     if change.default and _is_first(lines):
-        kept = _set(kept, "default", _default(text, change.default))
+        kept = _with_default(kept, change.default)
     return "\n".join(kept) + "\n" * text.endswith("\n")
 
 
 def _blocks(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
     starts = [index for index, line in enumerate(lines) if LABEL.match(line)]
-    for begin, following in zip(starts, [*starts[1:], len(lines)], strict=True):
+    for begin, following in pairwise([*starts, len(lines)]):
         end = begin + 1
         while end < following and (lines[end][:1].isspace() or not lines[end].strip()):
             end += 1
@@ -83,23 +89,45 @@ def _line(line: str, change: MenuChange) -> str:
 
 def _is_first(lines: Sequence[str]) -> bool:
     """Whether it is the file that the loader begins with, and not one that it includes."""
-    return any(re.match(r"\s*(timeout|default|prompt|include|ui)\s", line, re.I) for line in lines)
+    return any(re.match(r"\s*(default|ui)\s", line, re.IGNORECASE) for line in lines)
 
 
 def _set(lines: Sequence[str], name: str, value: str) -> list[str]:
     pattern = re.compile(rf"^(\s*){name}\s+.*$", re.IGNORECASE)
     if any(pattern.match(line) for line in lines):
-        return [pattern.sub(rf"\g<1>{name} {value}", line) for line in lines]
+        return [pattern.sub(lambda m: f"{m[1]}{name} {value}", line) for line in lines]
     return [f"{name} {value}", *lines]
 
 
-def _default(text: str, wanted: str) -> str:
-    """The label of the entry that is wanted by its number or its title."""
-    lines = text.splitlines()
-    labels = [found[1] for begin, _ in _blocks(lines) if (found := LABEL.match(lines[begin]))]
-    if wanted.isdecimal() and int(wanted) < len(labels):
-        return labels[int(wanted)]
+def _with_default(lines: Sequence[str], wanted: str) -> list[str]:
+    """The lines with another label as the default, unless that is a program which shows a menu."""
+    labels = {
+        name: label
+        for number, (label, title) in enumerate(_labels(lines))
+        for name in (str(number), title)
+    }
+    named = [found[1] for line in lines if (found := DEFAULT.match(line))]
+    if wanted not in labels or any(name.lower().endswith(PROGRAMS) for name in named):
+        return [*lines]
+    return _set(lines, "default", labels[wanted])
+
+
+def _marked(lines: Sequence[str], wanted: str) -> list[str]:
+    """The lines with the entry of that title, or number, marked as the default of menu programs."""
+    if (wanted.isdecimal() and not _is_first(lines)) or not any(map(TITLE.match, lines)):
+        return [*lines]
+    titles = [(str(number), title) for number, (_, title) in enumerate(_labels(lines))]
+    begins = [begin for begin, _ in _blocks(lines)]
+    marked = {begin for begin, names in zip(begins, titles, strict=True) if wanted in names}
+    made: list[str] = []
+    for index, line in enumerate(lines):
+        made += [] if MARK.match(line) else [line]
+        made += ["\tmenu default"] if index in marked else []
+    return made
+
+
+def _labels(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The label of each entry, and its title."""
     for begin, end in _blocks(lines):
-        if _entry(lines[begin:end]).title == wanted and (found := LABEL.match(lines[begin])):
-            return found[1]
-    return wanted
+        if found := LABEL.match(lines[begin]):
+            yield found[1], _entry(lines[begin:end]).title

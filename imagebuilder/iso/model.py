@@ -84,13 +84,19 @@ class Iso:
     partitions: tuple[Partition, ...]
     mbr: str  # what its first sector can start: "isolinux", "GRUB", "unknown code" or nothing
     apple: bool
-    end: int  # the least size that the file must have
+    end: int  # the byte behind the last that anything names
     grown: bool
+    catalog: int = 0  # the sector of the El Torito boot catalog; 0 without one
 
     @property
     def bootable(self) -> bool:
         """Whether anything can start it."""
         return bool(self.images or self.mbr)
+
+    @property
+    def cut(self) -> int:
+        """How many bytes of padding are missing at its end."""
+        return max(0, self.end - self.size)
 
     @property
     def uefi(self) -> BootImage | None:

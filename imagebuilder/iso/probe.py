@@ -7,12 +7,13 @@ blank medium, writes to that, and ends with success.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 from imagebuilder import magic
 from imagebuilder.errors import ConfigError
 from imagebuilder.iso import eltorito, tables
-from imagebuilder.iso.model import SECTOR, BootImage, Iso, Partition, Volume
+from imagebuilder.iso.model import BLOCK, SECTOR, BootImage, Iso, Partition, Volume
 from imagebuilder.iso.tables import PROTECTIVE, Read
 
 FIRST = 16  # the sector of the first volume descriptor
@@ -21,6 +22,9 @@ JOLIET = (b"%/@", b"%/C", b"%/E")
 EL_TORITO = b"EL TORITO SPECIFICATION"
 UDF = (b"NSR02", b"NSR03")
 MOST = 64  # descriptors
+VOLUME = "the ISO 9660 volume"
+PADDING = (300 + 1024) * 2**10  # xorriso's, and what fills isohybrid's last cylinder
+PADDED = FIRST * SECTOR  # a partition that begins before this is that of the volume
 
 
 def probe(path: Path) -> Iso:
@@ -49,7 +53,8 @@ def _probe(path: Path, size: int, read: Read) -> Iso:
     root = read(volume.root * SECTOR, SECTOR)
     if len(root) < SECTOR:
         raise ConfigError("truncated: the root directory lies behind the end", where=where)
-    images = _images(descriptors, read, where)
+    catalog = _catalog(descriptors)
+    images = _images(catalog, read, where)
     partitions = (*tables.mbr(read), *tables.gpt(read))
     end = _check_size(volume, images, partitions, size, where)
     return Iso(
@@ -64,6 +69,7 @@ def _probe(path: Path, size: int, read: Read) -> Iso:
         apple=tables.apple(read),
         end=end,
         grown=_grown(volume, partitions),
+        catalog=catalog,
     )
 
 
@@ -132,20 +138,26 @@ def _text(sector: bytes, begin: int, end: int) -> str:
     return sector[begin:end].decode("latin-1").rstrip()
 
 
-def _images(descriptors: list[bytes], read: Read, where: str) -> tuple[BootImage, ...]:
+def _catalog(descriptors: list[bytes]) -> int:
+    """The sector of the boot catalog; 0 without one."""
     for sector in descriptors:
         if sector[0] == BOOT and sector[7:30] == EL_TORITO:
-            (at,) = struct.unpack_from("<I", sector, 71)
-            catalog = read(at * SECTOR, SECTOR)
-            if len(catalog) < SECTOR:
-                what = "truncated: the El Torito boot catalog lies behind the end"
-                raise ConfigError(what, where=where)
-            try:
-                return eltorito.images(catalog)
-            except ValueError as error:
-                what = f"damaged El Torito boot catalog: {error}"
-                raise ConfigError(what, where=where) from error
-    return ()
+            return int.from_bytes(sector[71:75], "little")
+    return 0
+
+
+def _images(place: int, read: Read, where: str) -> tuple[BootImage, ...]:
+    if not place:
+        return ()
+    catalog = read(place * SECTOR, SECTOR)
+    if len(catalog) < SECTOR:
+        what = "truncated: the El Torito boot catalog lies behind the end"
+        raise ConfigError(what, where=where)
+    try:
+        return eltorito.images(catalog)
+    except ValueError as error:
+        what = f"damaged El Torito boot catalog: {error}"
+        raise ConfigError(what, where=where) from error
 
 
 def _check_size(
@@ -156,19 +168,33 @@ def _check_size(
     where: str,
 ) -> int:
     """The byte behind the last that anything names; raise ConfigError if the file has less."""
-    ends = {"the ISO 9660 volume": volume.blocks * SECTOR}
+    ends = {VOLUME: volume.blocks * SECTOR}
     ends |= {f"El Torito image {n}": i.start + i.size for n, i in enumerate(images, 1)}
     ends |= {
         f"{part.table} partition {part.number}": part.end
         for part in partitions
         if part.type != f"0x{PROTECTIVE:02x}"
     }
-    for name, end in ends.items():
-        if end > size:
-            what = f"truncated: {name} ends at byte {end}, the file has {size}"
-            hint = "download it again, and compare its checksum"
-            raise ConfigError(what, where=where, hint=hint)
+    missing = {name: end for name, end in ends.items() if end > size}
+    if missing and not _is_padding(missing, partitions, size):
+        name, end = next(iter(missing.items()))
+        what = f"truncated: {name} ends at byte {end}, the file has {size}"
+        hint = "download it again, and compare its checksum"
+        raise ConfigError(what, where=where, hint=hint)
     return max(ends.values())
+
+
+def _is_padding(missing: Mapping[str, int], partitions: tuple[Partition, ...], size: int) -> bool:
+    """Whether what is missing may be padding: less than there can be, and inside of nothing else.
+
+    Whether files lie there is for those who read the directories. A GPT has a copy at the end.
+    """
+    whole = {f"MBR partition {part.number}" for part in partitions if part.start * BLOCK < PADDED}
+    return (
+        max(missing.values()) - size <= PADDING
+        and {*missing} <= {VOLUME, *whole}
+        and not any(part.table == "GPT" for part in partitions)
+    )
 
 
 def _grown(volume: Volume, partitions: tuple[Partition, ...]) -> bool:

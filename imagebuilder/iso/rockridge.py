@@ -13,6 +13,7 @@ Read = Callable[[int, int], bytes]
 ROOT, PARENT, CURRENT, CONTINUES = 0x08, 0x04, 0x02, 0x01
 MODIFY = 0x02
 LONG_TIME = 0x80
+SHARING = b"SP\x07\x01\xbe\xef"
 MOST = 1000  # continuation areas, against circles
 
 
@@ -36,7 +37,7 @@ class Extras:
 def extras(area: bytes, read: Read) -> Extras:
     """Read the system use area of a record; its continuations are read through `read`."""
     fields: dict[bytes, list[bytes]] = {}
-    for name, body in _entries(area, read, MOST):
+    for name, body, _ in entries(area, 0, read):
         fields.setdefault(name, []).append(body)
     mode, links, uid, gid = _posix(fields)
     return Extras(
@@ -54,6 +55,12 @@ def extras(area: bytes, read: Read) -> Extras:
     )
 
 
+def skipped(area: bytes) -> int:
+    """How many bytes of every area are not SUSP's: the root's first entry (SP) says it."""
+    at = area.find(SHARING)
+    return area[at + 6] if at >= 0 else 0
+
+
 def when(date: bytes) -> int:
     """Seconds since 1970 of a directory record's date (ECMA-119, 9.1.5)."""
     year, month, day, hour, minute, second, zone = struct.unpack("<6Bb", date)
@@ -64,21 +71,24 @@ def when(date: bytes) -> int:
     return int((then - timedelta(minutes=15 * zone)).timestamp())
 
 
-def _entries(area: bytes, read: Read, left: int) -> Iterator[tuple[bytes, bytes]]:
-    place = 0
+def entries(
+    area: bytes, place: int, read: Read, left: int = MOST
+) -> Iterator[tuple[bytes, bytes, int]]:
+    """The entries of an area that lies at `place`: name, body, and where the body lies."""
+    at = 0
     following: tuple[int, int] | None = None
-    while place + 4 <= len(area) and (length := area[place + 2]) >= 4:
-        name, body = area[place : place + 2], area[place + 4 : place + length]
+    while at + 4 <= len(area) and (length := area[at + 2]) >= 4:
+        name, body = area[at : at + 2], area[at + 4 : at + length]
         if name == b"ST":
             break
         if name == b"CE" and len(body) >= 24:
-            sector, offset, size = (struct.unpack_from("<I", body, at)[0] for at in (0, 8, 16))
+            sector, offset, size = (struct.unpack_from("<I", body, each)[0] for each in (0, 8, 16))
             following = (sector * SECTOR + offset, size)
         else:
-            yield name, body
-        place += length
+            yield name, body, place + at + 4
+        at += length
     if following and left:
-        yield from _entries(read(*following), read, left - 1)
+        yield from entries(read(*following), following[0], read, left - 1)
 
 
 def _posix(fields: Mapping[bytes, list[bytes]]) -> tuple[int | None, int, int, int]:

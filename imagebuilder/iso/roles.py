@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from imagebuilder.iso import grubcfg, isolinuxcfg, menu
 from imagebuilder.iso.menu import Entry, Loader
-from imagebuilder.iso.model import BootImage, Iso, Node
+from imagebuilder.iso.model import BLOCK, BootImage, Iso, Node, Partition
 from imagebuilder.iso.tree import Tree
 
 READERS = {Loader.GRUB: grubcfg.entries, Loader.ISOLINUX: isolinuxcfg.entries}
 PACKAGE = re.compile(r"\.(deb|udeb|rpm|apk)$")
 LARGEST_MENU = 2**20
+ESP_TYPES = ("0xef", "c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 HOOKS: Mapping[str, str] = {
     "preseed.cfg": "answers for debian-installer",
     "preseed": "answers for debian-installer",
@@ -92,6 +93,17 @@ def esp_place(iso: Iso, tree: Tree) -> tuple[int, int] | None:
         if part.start * 512 == image.start:
             return image.start, part.count * 512
     return image.start, image.size
+
+
+def other_esps(iso: Iso) -> list[Partition]:
+    """Partitions that firmware would start from on a disk, beside the one that it does on a CD."""
+    starts = {iso.uefi.start} if iso.uefi else set()
+    found = []
+    for part in iso.partitions:
+        if part.type in ESP_TYPES and part.start * BLOCK not in starts:
+            starts.add(part.start * BLOCK)
+            found.append(part)
+    return found
 
 
 def _boot_images(tree: Tree) -> Iterator[Role]:

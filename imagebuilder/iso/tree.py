@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from imagebuilder.errors import ConfigError, nearest
-from imagebuilder.iso import rockridge
+from imagebuilder.iso import records, rockridge
 from imagebuilder.iso.model import SECTOR, Iso, Node
+from imagebuilder.iso.records import DIRECTORY, MULTI_EXTENT, SELF_AND_PARENT, Record
 
-DIRECTORY, MULTI_EXTENT = 0x02, 0x80
 PLAIN_DIRECTORY, PLAIN_FILE = stat.S_IFDIR | 0o555, stat.S_IFREG | 0o444
 CHUNK = 2**20
 DEEPEST = 200
@@ -104,18 +103,6 @@ class Tree:
                 tell(f"{node.path} is a device or the like, and left out")
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """One directory record, as it is."""
-
-    name: bytes
-    start: int
-    size: int
-    flags: int
-    date: bytes
-    area: bytes
-
-
 def load(iso: Iso) -> Tree:
     """The files of an image; raise ConfigError if a directory is damaged."""
     with iso.path.open("rb") as file:
@@ -129,7 +116,18 @@ def load(iso: Iso) -> Tree:
         walk = _Walk(iso, read, joliet=joliet is not None)
         nodes = {node.path: node for node in walk.directory("", sector, size, 0)}
         root = Node(path="", mode=PLAIN_DIRECTORY)
+        _check_whole(iso, nodes.values())
         return Tree(iso, {"": root, **nodes})
+
+
+def _check_whole(iso: Iso, nodes: Iterable[Node]) -> None:
+    for node in nodes:
+        for start, length in node.extents:
+            if length and start + length > iso.size:
+                end = start + length
+                what = f"truncated: {node.path} ends at byte {end}, the file has {iso.size}"
+                hint = "download it again, and compare its checksum"
+                raise ConfigError(what, where=str(iso.path), hint=hint)
 
 
 def clean(path: str) -> str:
@@ -156,7 +154,7 @@ class _Walk:
             raise ConfigError(f"directories lead in a circle: {path}", where=str(self.iso.path))
         pending: list[tuple[int, int]] = []
         for record in self.records(sector, size, path):
-            if record.name in (b"\0", b"\1"):
+            if record.name in SELF_AND_PARENT:
                 continue
             pending.append((record.start, record.size))
             if record.flags & MULTI_EXTENT:
@@ -165,7 +163,7 @@ class _Walk:
             yield from self.node(path, record, extents, depth)
 
     def node(
-        self, path: str, record: _Record, extents: tuple[tuple[int, int], ...], depth: int
+        self, path: str, record: Record, extents: tuple[tuple[int, int], ...], depth: int
     ) -> Iterator[Node]:
         """What a record stands for, and what is in it if it is a directory."""
         extra = rockridge.Extras()
@@ -186,24 +184,17 @@ class _Walk:
         if record.flags & DIRECTORY:
             yield from self.directory(full, record.start // SECTOR, record.size, depth + 1)
 
-    def records(self, sector: int, size: int, path: str) -> Iterator[_Record]:
+    def records(self, sector: int, size: int, path: str) -> Iterator[Record]:
         """The records of a directory; raise ConfigError if it is cut off or damaged."""
         content = self.read(sector * SECTOR, size)
         if len(content) < size:
             what = f"truncated: the directory /{path} lies behind the end"
             raise ConfigError(what, where=str(self.iso.path))
-        place = 0
-        while place < size:
-            length = content[place]
-            if not length:
-                place += SECTOR - place % SECTOR
-                continue
-            record = content[place : place + length]
-            if length < 34 or len(record) < length or record[32] > length - 33:
-                what = f"damaged: the directory /{path} at byte {sector * SECTOR + place}"
-                raise ConfigError(what, where=str(self.iso.path))
-            yield _record(record)
-            place += length
+        try:
+            yield from (records.parse(raw) for _, raw in records.split(content))
+        except records.DamagedError as error:
+            what = f"damaged: the directory /{path} at byte {sector * SECTOR + error.place}"
+            raise ConfigError(what, where=str(self.iso.path)) from error
 
     def name(self, raw: bytes) -> str:
         """A name as Joliet or ISO 9660 has it, without its version."""
@@ -212,22 +203,12 @@ class _Walk:
         return raw.decode("latin-1").partition(";")[0].removesuffix(".")
 
     def _skipped(self) -> int:
-        """How many bytes of each area are not SUSP's (its entry SP)."""
         first = next(self.records(self.iso.volume.root, SECTOR, ""))
-        at = first.area.find(b"SP\x07\x01\xbe\xef")
-        return first.area[at + 6] if at >= 0 else 0
-
-
-def _record(raw: bytes) -> _Record:
-    attributes, sector, _, size = struct.unpack_from("<BIII", raw, 1)
-    name = raw[33 : 33 + raw[32]]
-    area = raw[33 + raw[32] + (raw[32] + 1) % 2 :]
-    start = (sector + attributes) * SECTOR
-    return _Record(name, start, size, raw[25], raw[18:25], area)
+        return rockridge.skipped(first.area)
 
 
 def _node(
-    path: str, record: _Record, extra: rockridge.Extras, extents: tuple[tuple[int, int], ...]
+    path: str, record: Record, extra: rockridge.Extras, extents: tuple[tuple[int, int], ...]
 ) -> Node:
     plain = PLAIN_DIRECTORY if record.flags & DIRECTORY else PLAIN_FILE
     mode = plain if extra.mode is None else extra.mode

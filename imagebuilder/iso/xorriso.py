@@ -71,6 +71,7 @@ def copy(wanted: Copy) -> Command:
         "-disk_pattern", "off",
         "-indev", os.fspath(wanted.iso.path),
         "-outdev", f"stdio:{wanted.target}",
+        *(() if wanted.iso.rock_ridge else ("-rockridge", "off")),
         *(JOLIET if wanted.iso.joliet else ()),
         "-compliance", "no_emul_toc",
         "-stdio_sync", "off",  # whoever places the file syncs it, once

@@ -197,11 +197,12 @@ WHITESPACE = (
 def _flake8(file: File, run: Runner) -> Iterator[str]:
     if not file.is_python:
         return
-    if find("flake8") is None:
+    program = find("flake8")
+    if program is None:
         yield f"{file.path} cannot be checked: flake8 is not installed"
         return
     try:
-        run(Command(("flake8", str(file.path))))
+        run(Command((program, str(file.path))))
     except CommandError as error:
         yield f"{file.path} failed flake8\n{error.what}"
 

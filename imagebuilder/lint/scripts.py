@@ -15,10 +15,9 @@ from imagebuilder.process import Command, Runner, find
 SHEBANG = re.compile(r"#!\s*(\S+)(?:\s+(\S+))?")
 SHELLS = ("bash", "sh")
 STOPS_AT_ERRORS = re.compile(r"\s*set\s+(-\w*e|.*-o\s+errexit)")
-SHELLCHECK = (  # it exits with 1 if it finds anything, and with more if it cannot work
-    "bash", "-c", 'shellcheck "$@"; [ $? -le 1 ]', "shellcheck",
-    "--format=json1", "--severity=warning", "--external-sources",
-)  # fmt: skip
+SHELLCHECK = ("--format=json1", "--severity=warning", "--external-sources")
+# It exits with 1 if it finds anything, and with more if it cannot work.
+NO_MORE_THAN_1 = ("bash", "-c", '"$0" "$@"; [ $? -le 1 ]')
 READABLE = 1 << 20  # bytes; what is larger is no script
 
 
@@ -97,10 +96,11 @@ def check_syntax(found: Sequence[Script], run: Runner) -> Iterator[Finding]:
     shells = [script for script in found if script.interpreter in SHELLS]
     broken = [finding for script in shells for finding in _bash(script, run)]
     yield from broken
-    if find("shellcheck") is not None and shells:
+    program = find("shellcheck")
+    if program is not None and shells:
         unreadable = {finding.where.rpartition(":")[0] for finding in broken}
         whole = [str(s.path) for s in shells if str(s.path) not in unreadable]
-        yield from _shellcheck(whole, run) if whole else ()
+        yield from _shellcheck(program, whole, run) if whole else ()
 
 
 def _read(path: Path) -> Script | None:
@@ -133,8 +133,9 @@ def _bash(script: Script, run: Runner) -> Iterator[Finding]:
         )
 
 
-def _shellcheck(paths: Sequence[str], run: Runner) -> Iterator[Finding]:
-    answer = json.loads(run(Command((*SHELLCHECK, *paths))).output or '{"comments": []}')
+def _shellcheck(program: str, paths: Sequence[str], run: Runner) -> Iterator[Finding]:
+    command = Command((*NO_MORE_THAN_1, program, *SHELLCHECK, *paths))
+    answer = json.loads(run(command).output or '{"comments": []}')
     for comment in answer["comments"]:
         yield Finding(
             where=f"{comment['file']}:{comment['line']}",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
 
 from imagebuilder import registry, schema
+from imagebuilder.disk import layout
 from imagebuilder.disk import load as disk_load
 from imagebuilder.disk.model import Defaults, Disk
 from imagebuilder.element import documents, load, merge, packages, resolve
@@ -23,12 +25,13 @@ from imagebuilder.options import (
     Request,
     cache_directory,
     lock_directory,
+    split,
 )
 from imagebuilder.plan import attached, existing
+from imagebuilder.plan.epoch import EPOCH
 from imagebuilder.plan.model import Draft, Plan, PlannedOutput
 from imagebuilder.sizes import UNITS
 
-EPOCH = 1767225600  # 2026-01-01: what SOURCE_DATE_EPOCH is unless it is given
 BARE = """\
 - local_loop: {name: image0}
 - mkfs:
@@ -43,6 +46,7 @@ INWARD = (
     "DIB_OFFLINE", "DIB_QUIET", "DIB_SHOW_IMAGE_USAGE", "DIB_SHOW_IMAGE_USAGE_FULL",
 )  # fmt: skip
 NUMBERED = re.compile(r"[0-9]")  # a file whose name begins so is meant to be a hook, and not data
+DIB_PACKAGES = "IMAGEBUILDER_DIB_PACKAGES"
 NO_DISK = "no-final-image"  # anywhere in an element's name
 NOT_DISKS = ("tree", "medium")  # the SOURCE of formats that need no disk
 TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")  # of an output
@@ -72,13 +76,16 @@ def draft(request: Request) -> Draft:
     why = "" if image else attached.reason(request, elements, tree)
     if why:
         attached.check(disk, why)
+    types = _types(request, elements)
+    if not image and any(_is_disk(name) for name in types):
+        layout.check(disk, request.image_size)
     return Draft(
         request=request,
         elements=elements,
         tree=tree,
         disk=disk,
         disk_source=str(image) if image else document.where,
-        types=_types(request, elements),
+        types=types,
         variables=_variables(request, elements, disk, ":".join(map(str, search))),
         attached=why,
         existing=image,
@@ -117,11 +124,12 @@ def _shared(early: tuple[str, ...], request: Request) -> tuple[str, ...]:
 def _types(request: Request, elements: tuple[Element, ...]) -> tuple[str, ...]:
     """Archives are always made; disks are not, where an element stands for another output."""
     others = request.ramdisk or any(NO_DISK in element.name for element in elements)
-    return tuple(
-        name
-        for name in dict.fromkeys(request.types)
-        if not others or registry.output_format(name).SOURCE.value in NOT_DISKS
-    )
+    return tuple(name for name in dict.fromkeys(request.types) if not others or not _is_disk(name))
+
+
+def _is_disk(name: str) -> bool:
+    """Whether the format is made of the disk, not of the tree."""
+    return registry.output_format(name).SOURCE.value not in NOT_DISKS
 
 
 def _check_type(name: str) -> None:
@@ -210,6 +218,7 @@ def _variables(
         "DIB_ENV": _declared_as_bash(given),
         "DIB_IMAGE_CACHE": str(cache_directory(request)),
         **_asked(request),
+        **_for_others(elements, given),
         "DIB_LOCKFILES": str(lock_directory(request)),
         "DIB_MOUNTPOINTS": "|".join(disk.mount_points),
         "DIB_OFFLINE": "1" if request.offline else "",
@@ -222,10 +231,12 @@ def _variables(
         "BASH_FUNC_die%%": DIE,
         "BASH_FUNC_get_image_element_array%%": f"() {{  echo '{pairs}'\n}}",
         "IMAGE_NAME": request.output_name,
+        "IMAGE_TYPE": given.get("IMAGE_TYPE") or "qcow2",
         "IMAGEBUILDER_PARTITION_TABLE": _table_name(tables),
         "IMAGEBUILDER_ROOT_FSTYPE": disk.root.type,
         "IMAGEBUILDER_ROOT_UUID": str(disk.root.uuid),
         "LC_ALL": "C",
+        "OUT_IMAGE_PATH": "",
         "SOURCE_DATE_EPOCH": _epoch(given),
     }  # fmt: skip
 
@@ -235,14 +246,37 @@ def _as_yaml(mapping: Mapping[str, str]) -> str:
 
 
 def _asked(request: Request) -> dict[str, str]:
-    """The options about sizes and memory, under the names of their variables."""
-    sizes = {
-        "DIB_IMAGE_SIZE": (request.image_size, "GiB"),
-        "DIB_IMAGE_EXTRA_SIZE": (request.extra_size, "MiB"),
-        "DIB_MIN_TMPFS": (request.min_tmpfs, "GiB"),
+    """Options, as they were given, under the names that diskimage-builder exports them with."""
+    words, given = split(request.words)[0], request.environment
+    flags = {
+        "DIB_IMAGE_SIZE": ("--image-size", ""),
+        "DIB_IMAGE_EXTRA_SIZE": ("--image-extra-size", ""),
+        "DIB_MIN_TMPFS": ("--min-tmpfs", f"{request.min_tmpfs / UNITS['GiB']:g}"),
     }
-    found = {name: f"{size / UNITS[unit]:g}" for name, (size, unit) in sizes.items() if size}
+    told = {
+        **{
+            name: _last_after(flag, words) or given.get(name) or default
+            for name, (flag, default) in flags.items()
+        },
+        "SKIP_BASE": "1" if request.no_base else "",
+        "RAMDISK_ELEMENT": (request.ramdisk_element or "ramdisk") if request.ramdisk else "",
+        "MAX_ONLINE_RESIZE": str(request.max_online_resize or ""),
+        "DOCKER_TARGET": request.docker_target,
+    }
+    found = {name: value for name, value in told.items() if value}
     return {**found, "DIB_NO_TMPFS": str(int(request.no_tmpfs))}
+
+
+def _last_after(flag: str, words: Sequence[str]) -> str:
+    """The word after the last `flag`, or nothing."""
+    return next((b for a, b in reversed([*pairwise(words)]) if a == flag), "")
+
+
+def _for_others(elements: Sequence[Element], given: Mapping[str, str]) -> dict[str, str]:
+    """Hooks that do not know us count on packages that diskimage-builder's root has."""
+    if given.get(DIB_PACKAGES) or all((e.path / "element.yaml").exists() for e in elements):
+        return {}
+    return {DIB_PACKAGES: "1"}
 
 
 def _table_name(labels: list[str]) -> str:

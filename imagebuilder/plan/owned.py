@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagebuilder.element.merge import mode_for_others
 from imagebuilder.element.model import Element, Phase
 from imagebuilder.plan.model import Draft
 
@@ -35,7 +36,7 @@ def owned(draft: Draft) -> Owned:
     """Read every file of the merged tree."""
     homes = {element.path.resolve(): element for element in draft.elements}
     homes |= {element.path: element for element in draft.elements}
-    sources = sorted(draft.tree.files.items())
+    sources = sorted([*draft.tree.files.items(), *draft.tree.directories.items()])
     owners = {
         name: next((homes[up] for up in source.parents if up in homes), None)
         for name, source in sources
@@ -59,5 +60,7 @@ def sha256(content: bytes) -> str:
 def _content(source: Path) -> bytes:
     if source.is_symlink():
         return b"symlink " + bytes(source.readlink())
+    if source.is_dir():
+        return b"directory %o" % mode_for_others(source)
     executable = bool(source.stat().st_mode & 0o111)
     return (b"program " if executable else b"data ") + source.read_bytes()

@@ -34,6 +34,8 @@ def of_medium(files: Tree, directory: Path) -> Found:
 
     Raise ConfigError for a symlink or device that the image does not have.
     """
+    if not directory.is_dir():
+        raise ConfigError("is no directory", where=str(directory))
     there = {str(path.relative_to(directory)): path for path in sorted(directory.rglob("*"))}
     new = {
         name: path

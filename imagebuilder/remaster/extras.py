@@ -119,6 +119,16 @@ def _with_answers(changes: IsoChanges, placement: Placement, work: Path) -> IsoC
 
 
 def _addition(files: Tree, changes: IsoChanges, extras: Extras) -> Addition:
+    try:
+        return _added(files, changes, extras)
+    except ConfigError as error:
+        if error.where in {str(path) for path in (files.iso.path, *extras.debs)}:
+            raise
+        where = f"{files.iso.path}: {error.where}"
+        raise ConfigError(error.what, where=where, hint=error.hint) from error
+
+
+def _added(files: Tree, changes: IsoChanges, extras: Extras) -> Addition:
     given = pool.given((output.read(path), str(path)) for path in extras.debs)
     on_image, installed = OnImage(files=files), list(_installed(files))
     if extras.pool and not extras.pool.strip("/").startswith(SUITES):

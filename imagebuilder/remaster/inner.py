@@ -13,7 +13,7 @@ from pathlib import Path
 
 from imagebuilder.errors import ConfigError
 from imagebuilder.initrd.rootfs import File
-from imagebuilder.iso.tree import Tree, clean
+from imagebuilder.iso.tree import Tree
 from imagebuilder.remaster import squashfs
 from imagebuilder.remaster.packages import manifest
 from imagebuilder.remaster.squashfs import Edit, TreeChanges
@@ -41,18 +41,6 @@ def planned(files: Tree, path: str, changes: TreeChanges) -> Edit:
     """What has to be done to an image; raise ConfigError for any change that does not fit."""
     found = image(files, path)
     return squashfs.tried(found, squashfs.plan(squashfs.listed(found), changes, found.where))
-
-
-def check_signature(files: Tree, path: str, removed: Collection[str]) -> None:
-    """Raise ConfigError if a squashfs image that will change has a signature beside it.
-
-    It cannot be renewed without its key.
-    """
-    name = f"{path}.gpg"
-    if name in files.nodes and name not in {clean(each) for each in removed}:
-        hint = f"sign the new image and --add that, or --remove {name}"
-        where = f"{files.iso.path}: {name}"
-        raise ConfigError("is a signature, which will not be one", where=where, hint=hint)
 
 
 def hidden(files: Tree, edits: Mapping[str, Edit]) -> Iterator[str]:
@@ -83,11 +71,10 @@ def packed(files: Tree, edits: Mapping[str, Edit], work: Path) -> dict[str, Path
 def beside(
     files: Tree, new: Mapping[str, Path], removed: Collection[str]
 ) -> Iterator[tuple[str, bytes]]:
-    """The new contents of what lies beside squashfs images that change; raise ConfigError."""
+    """The new contents of what lies beside squashfs images that change."""
     for path, source in new.items():
         if not path.endswith(SUFFIX) or path not in files.nodes:
             continue
-        check_signature(files, path, {*removed, *new})
         stem = path.removesuffix(SUFFIX)
         listed = [f"{stem}{end}" for end in (".manifest", ".size") if f"{stem}{end}" in files.nodes]
         for name in (name for name in listed if name not in new and name not in removed):

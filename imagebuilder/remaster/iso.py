@@ -6,47 +6,32 @@ of checksums are kept true. The source is only read.
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagebuilder import process
-from imagebuilder.errors import BuildError, ConfigError, SpaceError
+from imagebuilder.errors import ConfigError, SpaceError
 from imagebuilder.iso import checksums, esp, pe, roles, tree, xorriso
-from imagebuilder.iso.model import BLOCK, Iso, Node
+from imagebuilder.iso.model import BLOCK, Iso, Partition
 from imagebuilder.iso.probe import probe
 from imagebuilder.iso.tree import Tree
-from imagebuilder.iso.xorriso import Copy, Put
-from imagebuilder.process import Command, Runner, find, missing
-from imagebuilder.remaster import inner, iso_lists, iso_plan, output
+from imagebuilder.process import Runner, find, missing
+from imagebuilder.remaster import inner, iso_plan, iso_write, output
+from imagebuilder.remaster.iso_job import PARTITION, Job
 from imagebuilder.remaster.iso_plan import IsoChanges, Plan
 from imagebuilder.remaster.output import Target
 from imagebuilder.remaster.problems import Problems
 from imagebuilder.sizes import Size
 
 LONGEST_ID = 32
-PARTITION = "esp.img"
+PLAIN = frozenset(map(chr, range(0x20, 0x7F))) - frozenset("\"'`$\\")
 STRONG = "sha256"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One copy to be made. `work` is a directory for files, `before` the original's set-up."""
-
-    files: Tree
-    plan: Plan
-    changes: IsoChanges
-    work: Path
-    before: list[str]
-
-    @property
-    def partition(self) -> Path:
-        """The copy of the EFI system partition."""
-        return self.work / PARTITION
+DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,12 +97,14 @@ def copied(
         problems.check()
         plan = iso_plan.completed(files, plan)
         before = xorriso.set_up(run(xorriso.report(source)).output)
-        job = Job(files=files, plan=plan, changes=changes, work=work, before=before)
+        twins, others = _esps(iso, partition if plan.esp else None)
+        job = Job(files=files, plan=plan, changes=changes, work=work, before=before, twins=twins)
         yield Prepared(
-            write=lambda path: _write(path, _packed(job), run),
+            write=lambda path: iso_write.write(path, _packed(job), run),
             needed=needed,
             remarks=[
                 *_remarks(iso, plan),
+                *others,
                 *_unsigned(files, plan),
                 *inner.hidden(files, plan.squashfs),
             ],
@@ -150,7 +137,7 @@ def _check(iso: Iso, changes: IsoChanges, problems: Problems) -> None:
 def _tools(iso: Iso, changes: IsoChanges) -> Iterator[str]:
     yield "xorriso"
     yield from ("mdir", "mcopy") if iso.uefi else ()
-    yield from ("implantisomd5",) if implanted(iso) else ()
+    yield from ("implantisomd5",) if iso_write.implanted(iso) else ()
     yield from ("sqfs2tar", "tar2sqfs") if changes.squashfs else ()
 
 
@@ -175,6 +162,9 @@ def _check_grown(iso: Iso, _: IsoChanges) -> None:
 def _check_sum(iso: Iso, changes: IsoChanges) -> None:
     if not changes.sha256:
         return
+    if not DIGEST.fullmatch(changes.sha256):
+        what = f"no SHA-256 checksum: {changes.sha256!r}"
+        raise ConfigError(what, where="--sha256", hint="64 hexadecimal digits")
     found = checksums.of_file(STRONG, iso.path)
     if found != changes.sha256.lower():
         what = f"is another image: its SHA-256 is {found}, not {changes.sha256.lower()}"
@@ -182,14 +172,17 @@ def _check_sum(iso: Iso, changes: IsoChanges) -> None:
 
 
 def _check_volume_id(iso: Iso, changes: IsoChanges) -> None:
-    if len(changes.volume_id) > LONGEST_ID:
-        what = f"a volume id has at most {LONGEST_ID} characters: {changes.volume_id!r}"
-        raise ConfigError(what, where=str(iso.path))
+    check_volume_id(changes.volume_id, str(iso.path))
 
 
-def implanted(iso: Iso) -> bool:
-    """Whether the image has a checksum of itself, as checkisomd5 reads it."""
-    return checksums.IMPLANTED in iso.volume.application_use
+def check_volume_id(volume_id: str, where: str) -> None:
+    """Raise ConfigError for one that a descriptor has no room for, or that menus cannot name."""
+    if len(volume_id) > LONGEST_ID:
+        what = f"a volume id has at most {LONGEST_ID} characters: {volume_id!r}"
+        raise ConfigError(what, where=where)
+    if odd := [each for each in volume_id if each not in PLAIN]:
+        hint = "letters and digits of ASCII, spaces, and signs other than quotes, $ and \\"
+        raise ConfigError(f"a volume id has no {odd[0]!r}: {volume_id!r}", where=where, hint=hint)
 
 
 def _partition(iso: Iso, files: Tree, work: Path) -> Path | None:
@@ -198,136 +191,30 @@ def _partition(iso: Iso, files: Tree, work: Path) -> Path | None:
     if place is None:
         return None
     copied = work / PARTITION
-    with iso.path.open("rb") as source, copied.open("wb") as target:
-        source.seek(place[0])
-        left = place[1]
-        while left and (piece := source.read(min(left, 2**20))):
-            target.write(piece)
-            left -= len(piece)
+    with copied.open("wb") as target:
+        target.writelines(esp.pieces(iso.path, *place))
     return copied
 
 
-def _write(path: Path, job: Job, run: Runner) -> None:
-    """Write the copy, with true checksums of boot files that change with their place; check it."""
-    wanted = _copy(path, job, run)
-    run(xorriso.copy(wanted))
-    made, contents = _reread(path), job.plan.contents
-    lists = iso_lists.updated(job.files, job.plan.news, made)
-    other = {name: text for name, text in lists.items() if text != contents.get(name)}
-    job = replace(job, plan=replace(job.plan, contents={**contents, **other}))
-    if all(len(text) == len(contents.get(name, b"")) for name, text in other.items()):
-        _overwrite(path, made, other)
-    else:
-        os.truncate(path, 0)
-        again = replace(wanted, puts=(*_puts(job, job.work / "again"), *_partition_file(job)))
-        run(xorriso.copy(again))
-    _check_copy(path, job, run)
-    if implanted(job.files.iso):
-        run(Command(("implantisomd5", "--force", os.fspath(path))))
+def _esps(iso: Iso, partition: Path | None) -> tuple[tuple[Partition, ...], list[str]]:
+    """The partitions that are copies of the EFI system partition, and remarks on others.
 
-
-def _overwrite(path: Path, made: Tree, contents: Mapping[str, bytes]) -> None:
-    """Give files of the copy other contents of the same length, where they are."""
-    with path.open("r+b") as image:
-        for name, text in contents.items():
-            done = 0
-            for start, length in made.file(name).extents:
-                image.seek(start)
-                image.write(text[done : done + length])
-                done += length
-
-
-def _reread(path: Path) -> Tree:
-    return tree.load(probe(path))
-
-
-def _copy(path: Path, job: Job, run: Runner) -> Copy:
-    if job.plan.esp:
-        esp.write(job.partition, job.plan.esp, job.changes.epoch, run)
-    uefi = job.files.iso.uefi
-    outside = bool(job.plan.esp) and uefi and not roles.boot_file(job.files, uefi)
-    return Copy(
-        iso=job.files.iso,
-        target=path,
-        epoch=job.changes.epoch,
-        puts=(*_puts(job, job.work / "puts"), *_partition_file(job)),
-        directories=job.plan.directories,
-        removals=job.plan.removals,
-        volume_id=job.changes.volume_id,
-        esp=_appended(job.files.iso, job.partition) if outside else None,
-    )
-
-
-def _partition_file(job: Job) -> tuple[Put, ...]:
-    """The new EFI system partition, where it is a file of the image."""
-    uefi = job.files.iso.uefi
-    node = roles.boot_file(job.files, uefi) if uefi and job.plan.esp else None
-    if node is None:
-        return ()
-    mode = node.mode & 0o777
-    return (Put(source=job.partition, path=node.path, mode=mode, mtime=job.changes.epoch),)
-
-
-def _puts(job: Job, place: Path) -> tuple[Put, ...]:
-    place.mkdir()
-    nodes, epoch = job.files.nodes, job.changes.epoch
-    puts = [
-        Put(source=source, path=path, mode=_mode(nodes.get(path), source), mtime=epoch)
-        for path, source in job.plan.files.items()
-    ]
-    for index, (path, content) in enumerate(sorted(job.plan.contents.items())):
-        (place / str(index)).write_bytes(content)
-        mode = nodes[path].mode & 0o777 if path in nodes else 0o444
-        puts.append(Put(source=place / str(index), path=path, mode=mode, mtime=epoch))
-    return tuple(puts)
-
-
-def _mode(there: Node | None, source: Path) -> int:
-    """An older file's mode; for a new one readable by all, and a program if it is one."""
-    return there.mode & 0o777 if there else 0o444 | source.stat().st_mode & 0o111
-
-
-def _appended(iso: Iso, partition: Path) -> tuple[int, str, Path]:
-    """The number and the type of the partition behind the volume that UEFI starts from."""
-    start = iso.uefi.start if iso.uefi else 0
-    for part in reversed(iso.partitions):
-        if part.start * BLOCK == start:
-            return part.number, part.type, partition
-    raise ConfigError(
-        "its EFI system partition is in no partition table, and cannot be replaced",
-        where=str(iso.path),
-    )
-
-
-def _check_copy(path: Path, job: Job, run: Runner) -> None:
-    """Raise BuildError unless the copy boots as the original does, and holds what it should."""
-    where, plan, old = str(job.files.iso.path), job.plan, job.files.nodes
-    after = xorriso.set_up(run(xorriso.report(path)).output)
-    if different := xorriso.differences(job.before, after):
-        what = "\n".join(("the copy would not boot as the original does", *different))
-        raise BuildError(what, where=where)
-    made = _reread(path)
-    gone = {node.path for removed in plan.removals for node in job.files.below(removed)}
-    own = {*plan.touched, *plan.directories, *(put.path for put in _partition_file(job))}
-    wrong = [name for name, content in plan.contents.items() if made.read(name) != content]
-    wrong += [
-        path
-        for path, source in plan.files.items()
-        if checksums.digest(STRONG, made.pieces(made.file(path)))
-        != checksums.of_file(STRONG, source)
-    ]
-    wrong += sorted(({*old} - gone | own) ^ {*made.nodes})
-    wrong += [
-        p for p in sorted({*old} & {*made.nodes} - own) if _facts(made.nodes[p]) != _facts(old[p])
-    ]
-    if wrong:
-        what = f"the copy does not hold what it should: {', '.join(wrong[:3])}"
-        raise BuildError(what, where=where)
-
-
-def _facts(node: Node) -> tuple[object, ...]:
-    """What has to be the same of a file that was not changed."""
-    return (node.mode, node.uid, node.gid, node.mtime, node.size, node.target, node.rdev)
+    Debian has it as a file for a CD, and once more as a partition for a disk.
+    """
+    if partition is None:
+        return (), []
+    size, digest = partition.stat().st_size, checksums.of_file(STRONG, partition)
+    twins, others = [], []
+    for part in roles.other_esps(iso):
+        content = esp.pieces(iso.path, part.start * BLOCK, size)
+        if part.count * BLOCK >= size and checksums.digest(STRONG, content) == digest:
+            twins.append(part)
+        else:
+            others.append(
+                f"{part.table} partition {part.number} is another EFI system partition, "
+                "whose menus stay as they are"
+            )
+    return tuple(twins), others
 
 
 def _added(changes: IsoChanges) -> int:
@@ -359,7 +246,12 @@ def _unsigned(files: Tree, plan: Plan) -> Iterator[str]:
 
 
 def _remarks(iso: Iso, plan: Plan) -> list[str]:
-    found = [] if iso.rock_ridge else ["the image has no Rock Ridge: its names are upper-case"]
+    names = "Joliet's, without owners and permissions" if iso.joliet else "upper-case"
+    found = [] if iso.rock_ridge else [f"the image has no Rock Ridge: its names are {names}"]
+    if iso.cut:
+        found.append(
+            f"the image lacks {iso.cut} bytes of padding at its end; the copy has it again"
+        )
     found += [f"changed: {path}" for path in sorted(plan.contents)]
     found += [f"added: {path}" for path in sorted(plan.files)]
     found += [f"removed: {path}" for path in plan.removals]

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from imagebuilder import signing
 from imagebuilder.errors import ConfigError
 from imagebuilder.initrd.source import Wish
-from imagebuilder.iso import esp, grubcfg, isolinuxcfg, menu, roles
-from imagebuilder.iso.menu import Loader, MenuChange
-from imagebuilder.iso.model import Iso
+from imagebuilder.iso import esp, menu, roles
+from imagebuilder.iso.menu import MenuChange
+from imagebuilder.iso.model import SECTOR, Iso
 from imagebuilder.iso.tree import Tree, clean
 from imagebuilder.process import Runner
-from imagebuilder.remaster import directory, initrd, inner, iso_lists, iso_texts, output
+from imagebuilder.remaster import (
+    directory,
+    initrd,
+    inner,
+    iso_lists,
+    iso_menus,
+    iso_texts,
+    signatures,
+)
 from imagebuilder.remaster.initrd import Changes, Substitution
 from imagebuilder.remaster.iso_lists import News
 from imagebuilder.remaster.problems import Problems
+from imagebuilder.remaster.signatures import Signer
 from imagebuilder.remaster.squashfs import Edit, TreeChanges
 
-EDITORS = {Loader.GRUB: grubcfg.changed, Loader.ISOLINUX: isolinuxcfg.changed}
-LABEL = r"((?:label[=\s]+|-l\s+)[\"']?){old}(?![\w.-])"
+PLAIN_NAME = re.compile(r"(?=.{1,31}$)[A-Z0-9_]+(\.[A-Z0-9_]*)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +54,7 @@ class IsoChanges:
     initrd_edit: Changes | None = None
     squashfs: Mapping[str, TreeChanges] = field(default_factory=dict)
     sha256: str = ""  # of the original
+    key: str = ""  # for signatures beside files that change
     epoch: int = 0
     unbootable: bool = False  # an image that nothing can start will do
 
@@ -59,6 +69,7 @@ class Plan:
     removals: tuple[str, ...]
     esp: Mapping[str, bytes]
     squashfs: Mapping[str, Edit] = field(default_factory=dict)  # still to be packed
+    signer: Signer = field(default_factory=Signer)
 
     @property
     def news(self) -> News:
@@ -71,6 +82,35 @@ class Plan:
         return {*self.contents, *self.files}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _There:
+    """What an image has once files are added and others gone, and nothing else is changed."""
+
+    files: Tree
+    added: Mapping[str, Path]
+    gone: set[str]
+
+    def has(self, path: str) -> bool:
+        """Whether there is something at a path."""
+        return path in self.added or (path in self.files and path not in self.gone)
+
+    def read(self, path: str) -> tuple[str, bytes]:
+        """The path and the content of a file; raise ConfigError if it is none."""
+        if (name := clean(path)) in self.added:
+            return name, self.added[name].read_bytes()
+        node = self.files.file(path)
+        return node.path, self.files.read(node.path)
+
+    def menus(self) -> Iterator[tuple[str, bytes]]:
+        """The menus and their texts."""
+        for path in menu.menus({*self.files.nodes, *self.added}):
+            if path in self.added:
+                if self.added[path].stat().st_size <= roles.LARGEST_MENU:
+                    yield self.read(path)
+            elif path not in self.gone and roles.is_menu(self.files.nodes[path]):
+                yield self.read(path)
+
+
 def make(
     files: Tree, partition: Path | None, changes: IsoChanges, run: Runner, problems: Problems
 ) -> Plan:
@@ -78,37 +118,51 @@ def make(
 
     Raise ConfigError if there is nothing to do; what elements have left alone is copied.
     """
+    added, removals = _added(files, changes, problems)
+    gone = {node.path for path in removals for node in files.below(path)}
     inner_texts: dict[str, bytes] = {}
     with problems.noted():
         inner_texts = dict(_esp_texts(partition, run)) if partition else {}
     contents = iso_texts.changed(files, changes.replace, changes.patches, problems)
-    added, removals = _added(files, changes, problems)
-    texts = _menus(files, contents, added, removals)
+    edits = _squashfs(files, changes, problems)
+    with problems.noted():
+        lost = {*map(clean, changes.initrds)} & (gone - {*added})
+        _check_kept(files, {*contents, *edits} & {*gone, *added} | lost)
+    there = _There(files=files, added=added, gone=gone)
+    texts = {path: contents.get(path, text) for path, text in there.menus()}
     with problems.noted():
         if changes.menus:
             every = [*texts.items(), *inner_texts.items()]
-            _check_entries(every, changes.menus, str(files.iso.path))
-    edited = dict(_edited(texts, files.iso, changes))
-    added = {path: source for path, source in added.items() if path not in edited}
-    contents |= edited
-    contents |= _initrds(files, changes, run, problems)
-    inside = dict(_edited(inner_texts, files.iso, changes))
-    edits = _squashfs(files, changes, problems)
+            iso_menus.check_entries(every, changes.menus, str(files.iso.path))
+    ids = (files.iso.volume.id, changes.volume_id or files.iso.volume.id)
+    contents |= dict(iso_menus.edited(texts, changes.menus, ids))
+    contents |= _initrds(there, changes, run, problems)
+    inside = dict(iso_menus.edited(inner_texts, changes.menus, ids))
     plan = Plan(
-        contents={path: text for path, text in contents.items() if path not in added},
-        files=added,
+        contents=contents,
+        files={path: source for path, source in added.items() if path not in contents},
         directories=(),
         removals=removals,
         esp=inside,
         squashfs=edits,
+        signer=Signer(key=changes.key, epoch=changes.epoch),
     )
     unchanged = not (plan.touched or inside or removals or edits)
     if unchanged and not problems.found and changes.tree is None:
         _check_renames(files.iso, changes)
+    return _with_directories(files, plan, gone, run, problems)
+
+
+def _with_directories(
+    files: Tree, plan: Plan, gone: set[str], run: Runner, problems: Problems
+) -> Plan:
+    """The plan with the directories that it needs; note what it must not touch."""
+    with problems.noted():
+        _check_signatures(files, plan, run)
     missing: tuple[str, ...] = ()
     with problems.noted():
-        _check_boot_files(files, {*plan.touched, *removals, *edits})
-        missing = tuple(_missing_directories(files, added))
+        _check_boot_files(files, {*plan.touched, *plan.removals, *plan.squashfs})
+        missing = tuple(_missing_directories(files, plan.files, gone - {*plan.files}))
     return replace(plan, directories=missing)
 
 
@@ -122,10 +176,36 @@ def completed(files: Tree, plan: Plan, packed: Mapping[str, Path] | None = None)
     beside = {
         path: text
         for path, text in inner.beside(files, plan.files, plan.removals)
-        if path not in plan.touched
+        if path not in settled(files, plan)
     }
-    plan = replace(plan, contents={**plan.contents, **beside})
-    return replace(plan, contents={**plan.contents, **iso_lists.updated(files, plan.news, files)})
+    plan = _signed(files, replace(plan, contents={**plan.contents, **beside}))
+    return with_lists(files, plan, iso_lists.updated(files, plan.news, files))
+
+
+def with_lists(files: Tree, plan: Plan, lists: Mapping[str, bytes]) -> Plan:
+    """The plan with lists of checksums, and their own signatures."""
+    stale = {f"{name}{end}" for name in lists for end in signatures.ENDS}
+    kept = {path: text for path, text in plan.contents.items() if path not in stale}
+    return _signed(files, replace(plan, contents={**kept, **lists}))
+
+
+def _signed(files: Tree, plan: Plan) -> Plan:
+    """The plan with new signatures beside what changes."""
+    news: dict[str, bytes | Path] = {**plan.contents, **plan.files}
+    made = signatures.renewed(files, news, settled(files, plan), plan.signer)
+    return replace(plan, contents={**plan.contents, **made})
+
+
+def _check_signatures(files: Tree, plan: Plan, run: Runner) -> None:
+    key = plan.signer.key
+    if key:
+        signing.check(key, run)
+    signatures.check(files, {*plan.touched, *plan.squashfs}, settled(files, plan), key)
+
+
+def settled(files: Tree, plan: Plan) -> set[str]:
+    """The paths of which it is decided what they become: new content, or nothing."""
+    return plan.touched | {node.path for path in plan.removals for node in files.below(path)}
 
 
 def _added(
@@ -139,15 +219,11 @@ def _added(
             added, removals = dict(found.files), [*found.gone]
     for wish in changes.add:
         with problems.noted():
-            added |= dict(_wished(wish, files))
+            added |= {_named(files, path): source for path, source in _wished(wish, files)}
     for path in changes.remove:
         with problems.noted():
             removals.append(_removed(files, path))
     return added, tuple(dict.fromkeys(removals))
-
-
-def _is_gone(path: str, removals: Collection[str]) -> bool:
-    return any(path == gone or path.startswith(f"{gone}/") for gone in removals)
 
 
 def _squashfs(files: Tree, changes: IsoChanges, problems: Problems) -> dict[str, Edit]:
@@ -156,8 +232,13 @@ def _squashfs(files: Tree, changes: IsoChanges, problems: Problems) -> dict[str,
         with problems.noted():
             name = files.file(path).path
             edits[name] = inner.planned(files, name, wanted)
-            inner.check_signature(files, name, changes.remove)
     return edits
+
+
+def _check_kept(files: Tree, paths: set[str]) -> None:
+    if paths:
+        what = f"{min(paths)} is to be changed, and to be removed or replaced by another file"
+        raise ConfigError(what, where=str(files.iso.path), hint="do one of the two")
 
 
 def _check_renames(iso: Iso, changes: IsoChanges) -> None:
@@ -166,73 +247,10 @@ def _check_renames(iso: Iso, changes: IsoChanges) -> None:
         raise ConfigError("nothing to do", where=str(iso.path), hint=hint)
 
 
-def _menus(
-    files: Tree,
-    contents: Mapping[str, bytes],
-    added: Mapping[str, Path],
-    removals: Collection[str],
-) -> dict[str, bytes]:
-    """The menus as they are after other changes."""
-    old = dict(_texts(files))
-    changed = {path: text for path, text in contents.items() if path in old}
-    new = {path: output.read(added[path]) for path in menu.menus(added)}
-    return {p: t for p, t in {**old, **changed, **new}.items() if not _is_gone(p, removals)}
-
-
-def _texts(files: Tree) -> Iterator[tuple[str, bytes]]:
-    """The menus that are files of the image."""
-    for path in menu.menus(files.nodes):
-        if roles.is_menu(files.nodes[path]):
-            yield path, files.read(path)
-
-
 def _esp_texts(partition: Path, run: Runner) -> Iterator[tuple[str, bytes]]:
     """The menus inside the EFI system partition."""
     for path in menu.menus(esp.files(partition, run)):
         yield path, esp.read(partition, path, partition.parent, run)
-
-
-def _edited(
-    texts: Mapping[str, bytes], iso: Iso, changes: IsoChanges
-) -> Iterator[tuple[str, bytes]]:
-    """Those that change, after the change."""
-    for path, loader in menu.menus(texts).items():
-        text = texts[path].decode(errors="surrogateescape")
-        new = EDITORS[loader](text, changes.menus) if changes.menus else text
-        if renames(iso, changes):
-            new = relabelled(new, iso.volume.id, changes.volume_id)
-        if new != text:
-            yield path, new.encode(errors="surrogateescape")
-
-
-def _check_entries(texts: Sequence[tuple[str, bytes]], change: MenuChange, where: str) -> None:
-    """Raise ConfigError if a title that the change speaks of is nowhere, or none would be left."""
-    titles = [
-        entry.title
-        for path, content in texts
-        if (loader := menu.loader(path))
-        for entry in roles.READERS[loader](content.decode(errors="surrogateescape"))
-    ]
-    if not titles:
-        raise ConfigError("no menu with entries was found", where=where)
-    hint = f"there are: {', '.join(dict.fromkeys(titles))}"
-    named = [*change.keep, *change.drop, *(old for old, _ in change.rename)]
-    named += [change.default] * (bool(change.default) and not change.default.isdecimal())
-    renamed = [*titles, *map(change.titled, titles)]
-    for pattern in named:
-        if not any(menu.matches(title, (pattern,)) for title in renamed):
-            raise ConfigError(f"no menu entry is titled {pattern!r}", where=where, hint=hint)
-    if all(change.removes(title) for title in titles):
-        raise ConfigError("no menu entry would be left", where=where, hint=hint)
-
-
-def relabelled(text: str, old: str, new: str) -> str:
-    """A menu with another volume id wherever the old one is looked for."""
-    for shown, wanted in ((old, new), (old.replace(" ", r"\x20"), new.replace(" ", r"\x20"))):
-        pattern = re.compile(LABEL.format(old=re.escape(shown)), re.IGNORECASE)
-        safe = wanted.replace("\\", r"\\")
-        text = pattern.sub(rf"\g<1>{safe}", text)
-    return text
 
 
 def renames(iso: Iso, changes: IsoChanges) -> bool:
@@ -240,26 +258,27 @@ def renames(iso: Iso, changes: IsoChanges) -> bool:
     return bool(changes.volume_id) and changes.volume_id != iso.volume.id
 
 
-def _initrds(files: Tree, changes: IsoChanges, run: Runner, problems: Problems) -> dict[str, bytes]:
+def _initrds(
+    there: _There, changes: IsoChanges, run: Runner, problems: Problems
+) -> dict[str, bytes]:
     made: dict[str, bytes] = {}
     if changes.initrd is None and changes.initrd_edit is None:
         return made
+    files = there.files
     named = changes.initrds or tuple(p for entry in roles.entries(files) for p in entry.initrds)
     with problems.noted():
-        found = [path for path in dict.fromkeys(named) if changes.initrds or path in files]
+        found = [path for path in dict.fromkeys(named) if changes.initrds or there.has(path)]
         if not found:
             what = "no menu names an initrd that is there"
             raise ConfigError(what, where=str(files.iso.path))
         for path in found:
             with problems.noted():
-                node = files.file(path)
-                made[node.path] = _initrd(files, node.path, changes, run)
+                name, data = there.read(path)
+                made[name] = _initrd(data, f"{files.iso.path}: {name}", changes, run)
     return made
 
 
-def _initrd(files: Tree, path: str, changes: IsoChanges, run: Runner) -> bytes:
-    where = f"{files.iso.path}: {path}"
-    data = files.read(path)
+def _initrd(data: bytes, where: str, changes: IsoChanges, run: Runner) -> bytes:
     if changes.initrd_edit:
         data = initrd.edited(data, where, changes.initrd_edit, run)
     return initrd.appended(data, where, changes.initrd, run) if changes.initrd else data
@@ -278,6 +297,18 @@ def _wished(wish: Wish, files: Tree) -> Iterator[tuple[str, Path]]:
     yield (clean(f"{path}/{wish.source.name}") if inside else path), wish.source
 
 
+def _named(files: Tree, path: str) -> str:
+    """The path as the image can have it: without Rock Ridge and Joliet, names are upper-case."""
+    if files.iso.rock_ridge or files.iso.joliet:
+        return path
+    for name in path.upper().split("/"):
+        if not PLAIN_NAME.fullmatch(name):
+            what = f"has no Rock Ridge, and no way to name {name!r}"
+            hint = "at most 30 letters, digits and _, and one dot"
+            raise ConfigError(what, where=str(files.iso.path), hint=hint)
+    return path.upper()
+
+
 def _removed(files: Tree, path: str) -> str:
     files.below(path)
     if not clean(path):
@@ -286,20 +317,39 @@ def _removed(files: Tree, path: str) -> str:
 
 
 def _check_boot_files(files: Tree, touched: set[str]) -> None:
+    for path, what in _fixed(files):
+        if any(path == each or path.startswith(f"{each}/") for each in touched):
+            raise ConfigError(f"{path} is {what}", where=str(files.iso.path))
+
+
+def _fixed(files: Tree) -> Iterator[tuple[str, str]]:
+    """Files by which the image starts, and why they cannot be changed."""
     for number, image in enumerate(files.iso.images, 1):
-        node = roles.boot_file(files, image)
-        if node and any(node.path == p or node.path.startswith(f"{p}/") for p in touched):
-            what = f"{node.path} is boot image {number}, which has to stay as it is"
-            raise ConfigError(what, where=str(files.iso.path))
+        if node := roles.boot_file(files, image):
+            yield node.path, f"boot image {number}, which has to stay as it is"
+    catalog = files.iso.catalog * SECTOR
+    for path, node in files.nodes.items():
+        if catalog and node.extents and node.extents[0][0] == catalog:
+            yield path, "the El Torito boot catalog, which has to stay as it is"
 
 
-def _missing_directories(files: Tree, added: Mapping[str, Path]) -> list[str]:
+def _missing_directories(files: Tree, added: Mapping[str, Path], gone: set[str]) -> list[str]:
+    """The new directories that files need; raise ConfigError where none can be, or is."""
+    where = str(files.iso.path)
     parents = {
         "/".join(path.split("/")[:depth])
         for path in added
         for depth in range(1, path.count("/") + 1)
     }
-    for path in parents:
-        if path in files.nodes and not files.nodes[path].is_directory:
-            raise ConfigError(f"{path} is no directory in it", where=str(files.iso.path))
-    return sorted(path for path in parents if path not in files.nodes)
+    there = {path: node for path, node in files.nodes.items() if path not in gone}
+    for path in sorted(parents):
+        if path in added:
+            raise ConfigError(f"{path} is to be a file, and a directory", where=where)
+        if path in there and not there[path].is_directory:
+            target = there[path].target
+            hint = f"it is a symlink to {target}" if target else ""
+            raise ConfigError(f"{path} is no directory in it", where=where, hint=hint)
+    for path in sorted(added):
+        if path in there and there[path].is_directory:
+            raise ConfigError(f"{path} is a directory in it", where=where, hint="--remove it")
+    return sorted(path for path in parents if path not in there)

@@ -40,10 +40,7 @@ NOT_LISTED = (SUMS, make.BIOS, make.CATALOG)  # they change when the image is wr
 
 def check(output: Output) -> None:
     """Raise the error that making the image would end with otherwise, before there is a tree."""
-    volume_id = output.environment.get("DIB_ISO_VOLUME_ID", "")
-    if len(volume_id) > story.LONGEST_ID:
-        what = f"a volume id has at most {story.LONGEST_ID} characters: {volume_id!r}"
-        raise ConfigError(what, where="DIB_ISO_VOLUME_ID")
+    story.check_volume_id(output.environment.get("DIB_ISO_VOLUME_ID", ""), "DIB_ISO_VOLUME_ID")
     if base := _base(output):
         story.check_source(probe(base))
         if output.path.exists() and base.samefile(output.path):

@@ -64,8 +64,8 @@ def _companions(base: Path, output: Output, key: str, run: Runner) -> Iterator[t
         if base.with_suffix(suffix).exists():
             yield output.path.with_suffix(suffix), contents(output.path)
     if key:
-        content = output.path.read_bytes()
-        yield _beside(output.path, SIGNATURE), signing.detached(content, key, output.epoch, run)
+        signature = signing.detached(output.path, key, output.epoch, run)
+        yield _beside(output.path, SIGNATURE), signature
 
 
 def _beside(path: Path, suffix: str) -> Path:

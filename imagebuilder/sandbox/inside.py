@@ -180,7 +180,7 @@ def _become(request: Request, output: int, captured: int, lent: int | None) -> N
             os.dup2(os.dup(captured), 3)
             os.set_inheritable(3, True)  # ruff: ignore[boolean-positional-value-in-call] - the API
         os.closerange(4 if request.capture else 3, 1 << 16)
-        os.umask(0o022)
+        os.umask(request.umask)
         os.chdir(request.cwd)
         _execute(request)
     except OSError as error:
@@ -238,12 +238,10 @@ def _root_view(sandbox: Sandbox) -> None:
     kernel.mount("", "/", flags=Mount.PRIVATE | Mount.RECURSIVE)
     kernel.mount(str(root), root, flags=Mount.BIND | Mount.RECURSIVE)
     _furnish(root, (*DEVICES, *sandbox.devices))
+    _directory(root / "run")  # as it is: what one phase leaves there is for the next
     for name, destination in sandbox.links:
         (root / "dev" / name).parent.mkdir(parents=True, exist_ok=True)
         (root / "dev" / name).symlink_to(destination)
-    _directory(root / "run")
-    kernel.mount("tmpfs", root / "run", "tmpfs", QUIET, "mode=755")
-    _directory(root / "run/lock", 0o1777)
     for bind in sandbox.binds:
         kernel.bind(bind.source, root / bind.target.lstrip("/"), writable=bind.writable)
     os.chdir(root)

@@ -87,6 +87,7 @@ class Session:
             argv=command.argv,
             env=command.environment(),
             cwd=str(command.cwd or here),
+            umask=command.umask,
             stdin=command.stdin.decode("latin-1"),
             capture=capture,
             lent=lent,

@@ -33,6 +33,7 @@ class Request:
     argv: tuple[str, ...]
     env: dict[str, str]
     cwd: str
+    umask: int
     stdin: str = ""  # Latin-1, one character a byte
     capture: bool = False
     lent: bool = False

@@ -106,6 +106,13 @@ PROGRAMS = (
         files=("/usr/sbin/update-binfmts", "/usr/lib/systemd/systemd-binfmt"),
     ),
     Tool(
+        name="qemu-storage-daemon",
+        features=("existing", "test"),
+        purpose="opens images at once, however large they are",
+        packages=named("qemu-system-common", "qemu-img", "qemu-tools"),
+        files=("/usr/bin/qemu-storage-daemon",),
+    ),
+    Tool(
         name="qemu-system-aarch64",
         features=("foreign",),
         purpose="starts images for arm64",

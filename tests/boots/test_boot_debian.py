@@ -25,7 +25,10 @@ CLOUD = ("cloud-init", "cloud-init-datasources", "openssh-server", "growroot", "
 QUESTIONS = {
     "system": "systemctl is-system-running --wait",
     "failed": "systemctl --failed --no-legend",
+    "release": ". /etc/os-release; echo $ID $VERSION_CODENAME",
     "cloud": "cloud-init status --long",
+    "source": "cloud-id; cat /run/cloud-init/result.json",
+    "network": "cd /; ls etc/netplan etc/systemd/network run/systemd/network etc/network/*.d",
     "size": "df --output=size -BM / | tail -1",
     "machine": "cat /etc/machine-id",
     "keys": "ls /etc/ssh/*_key | wc -l",
@@ -47,15 +50,15 @@ def web(images: Workshop) -> Path:
     return images.directory / "web.qcow2"
 
 
-@pytest.fixture(scope="module")
-def cloud(images: Workshop) -> Path:
-    """A bookworm machine for a cloud that offers NoCloud."""
+@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+def cloud(request: pytest.FixtureRequest, images: Workshop) -> Path:
+    """A machine for a cloud that offers NoCloud."""
     done = images.create(
-        "-o", "cloud", "vm", "debian-minimal", *CLOUD,
-        DIB_RELEASE="bookworm", DIB_CLOUD_INIT_DATASOURCES="NoCloud", DIB_CHECKSUM="sha256",
+        "-o", request.param, "vm", "debian-minimal", *CLOUD,
+        DIB_RELEASE=request.param, DIB_CLOUD_INIT_DATASOURCES="NoCloud", DIB_CHECKSUM="sha256",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
-    return images.directory / "cloud.qcow2"
+    return images.directory / f"{request.param}.qcow2"
 
 
 def boot(images: Workshop, image: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -68,7 +71,8 @@ def ask(images: Workshop, image: Path, *words: str) -> dict[str, str]:
         f"echo '=={name}'; ( {question} ) 2>&1" for name, question in QUESTIONS.items()
     )
     report = images.directory / "outcome.json"
-    done = boot(images, image, "--run", script, "--json", str(report), *words)
+    expected = ("--expect", "login:", "--run", script)
+    done = boot(images, image, *expected, "--json", str(report), *words)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
     answers = re.split(r"==(\w+)\n", json.loads(report.read_text())["output"])[1:]
     return {name: text.strip() for name, text in zip(answers[::2], answers[1::2], strict=True)}
@@ -105,16 +109,13 @@ def test_its_readers_accept_the_image(images: Workshop, web: Path) -> None:
 
 
 def test_a_cloud_machine_is_what_a_user_expects(images: Workshop, cloud: Path) -> None:
-    disk = images.directory / "disk.qcow2"
+    disk = images.directory / f"{cloud.stem}-disk.qcow2"
     first = ask(images, cloud, "--overlay", str(disk), "--disk-size", "5GiB")
-    assert first["system"] == "running", first
-    assert not first["failed"]
-    assert "status: done" in first["cloud"]
+    check_sound(first)
+    assert first["release"] == f"debian {cloud.stem}"
     assert not re.search(r"error(?!s: (\[\]|\{\}))", first["cloud"])
-    assert int(first["size"].rstrip("M")) > 4000
     assert re.fullmatch(r"[0-9a-f]{32}", first["machine"])
     assert int(first["keys"]) >= 2
-    assert re.search(r"\d+\.\d+\.\d+\.\d+/\d+", first["address"])
     assert first["user"].split()[0] == "devuser"
     assert first["ssh"] == "active"
     assert "root=LABEL=cloudimg-rootfs" in first["cmdline"]
@@ -123,16 +124,37 @@ def test_a_cloud_machine_is_what_a_user_expects(images: Workshop, cloud: Path) -
     assert first["firmware"] == "bios"
     assert int(first["grub"]) >= 2
 
-    again = ask(images, cloud, "--overlay", str(disk), "--disk-size", "5GiB")
-    assert again["system"] == "running", again
+    again = ask(images, cloud, "--overlay", str(disk), "--disk-size", "5GiB", "--firmware", "uefi")
+    check_sound(again)
     assert again["machine"] == first["machine"]
+    assert again["firmware"] == "uefi"
+    disk.unlink()
 
-    other = ask(images, cloud, "--firmware", "uefi")
-    assert other["system"] == "running", other
-    assert other["firmware"] == "uefi"
-    assert other["machine"] != first["machine"]
+
+def check_sound(answers: dict[str, str]) -> None:
+    """All is up, the network is what cloud-init has made it, and the disk has grown."""
+    assert answers["system"] == "running", answers
+    assert not answers["failed"]
+    assert "status: done" in answers["cloud"]
+    assert "NoCloud" in answers["source"]
+    assert "cloud-init" in answers["network"]
+    assert re.search(r"\d+\.\d+\.\d+\.\d+/\d+", answers["address"])
+    assert int(answers["size"].rstrip("M")) > 4000
+
+
+def test_no_two_machines_are_one(cloud: Path) -> None:
+    raw = cloud.with_suffix(".raw")
+    subprocess.run(["qemu-img", "convert", "-O", "raw", cloud, raw], check=True)
+    table = json.loads(subprocess.check_output(["sfdisk", "--json", raw]))["partitiontable"]
+    root = max(table["partitions"], key=lambda part: part["size"])
+    for question, answer in (("cat /etc/machine-id", "uninitialized"), ("ls /etc/ssh", "")):
+        command = ["debugfs", "-R", question, f"{raw}?offset={root['start'] * 512}"]
+        found = subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL)
+        assert answer in found or not found.strip()
+        assert "_key" not in found
+    raw.unlink()
 
 
 def test_its_checksum_is_beside_it(cloud: Path) -> None:
-    subprocess.run(["sha256sum", "-c", "cloud.qcow2.sha256"], cwd=cloud.parent, check=True)
-    assert not cloud.with_name("cloud.qcow2.md5").exists()
+    subprocess.run(["sha256sum", "-c", f"{cloud.name}.sha256"], cwd=cloud.parent, check=True)
+    assert not cloud.with_name(f"{cloud.name}.md5").exists()

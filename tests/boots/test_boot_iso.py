@@ -68,7 +68,7 @@ ROOTS = {"pve-installer": "Old page\n", "pve-base": "Old system\n"}
 
 @pytest.fixture(scope="module")
 def image(packages: Packages, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An installer's image as grub-mkrescue makes it, remastered."""
+    """An installer's image as grub-mkrescue makes it, remastered: anew, then its menu in place."""
     place = tmp_path_factory.mktemp("iso")
     top = place / "tree"
     (top / "install").mkdir(parents=True)
@@ -91,8 +91,10 @@ def image(packages: Packages, tmp_path_factory: pytest.TempPathFactory) -> Path:
         squashfs.pack(place / name, top / f"{name}.squashfs", squashfs.USUAL, 0)
     made = place / "original.iso"
     subprocess.run(["grub-mkrescue", "-o", made, top], check=True, capture_output=True)
-    target = place / "copy.iso"
-    story.remaster(made, Target(path=target), wanted(place))
+    anew, target = place / "anew.iso", place / "copy.iso"
+    story.remaster(made, Target(path=anew), wanted(place))
+    told = ArgumentChange(add=("automatic=1", "fitting=1"), remove=("wrong",))
+    story.remaster(anew, Target(path=target), IsoChanges(menus=MenuChange(arguments=told)))
     return target
 
 
@@ -104,11 +106,7 @@ def wanted(place: Path) -> IsoChanges:
     page = Substitution(path="usr/page.html", old="Old", new="New")
     added = Wish(source=place / "added", path="added")
     return IsoChanges(
-        menus=MenuChange(
-            timeout=0,
-            arguments=ArgumentChange(add=("automatic=1",), remove=("wrong",)),
-            drop=("Rescue",),
-        ),
+        menus=MenuChange(timeout=0, drop=("Rescue",)),
         initrd_edit=Changes(replace=(message,)),
         initrd=Changes(add=(added,)),
         add=(Wish(source=place / "extra_1_all.deb", path="proxmox/packages/"),),
@@ -153,6 +151,14 @@ def test_the_copy_has_the_five_changes_of_the_guide(image: Path) -> None:
         inside = inner.image(files, f"{name}.squashfs")
         content = b"".join(inside.pieces(dict(inside.files())["usr/page.html"])).decode()
         assert content == text.replace("Old", "New")
+
+
+def test_the_last_change_was_made_in_place(image: Path) -> None:
+    before, after = (tree.load(probe(path)) for path in (image.with_name("anew.iso"), image))
+    assert image.stat().st_size == image.with_name("anew.iso").stat().st_size
+    moved = [p for p, n in before.nodes.items() if n.extents != after.nodes[p].extents]
+    assert moved == ["boot/grub/grub.cfg"]
+    assert before.nodes[moved[0]].extents[0][0] == after.nodes[moved[0]].extents[0][0]
 
 
 def test_the_verb_sees_the_kernel_and_keeps_console_and_screen(

@@ -55,6 +55,25 @@ for name in data thin1 thin2; do
     sha256sum /srv/$name/file >>/srv/sums
 done
 """
+# Units of all kinds: the presets as built have to name those that are disabled, and no others.
+UNITS = r"""
+cd /etc/systemd/system
+printf '[Service]\nExecStart=true\n' | tee plain.service drop-in.service named.service >/dev/null
+printf '[Install]\nWantedBy=multi-user.target\n' >>named.service
+cp named.service 'escaped\x2dname.service'
+cp named.service 'template@.service'
+cp named.service on.service
+mkdir drop-in.service.d
+printf '[Install]\nWantedBy=multi-user.target\n' >drop-in.service.d/50-on.conf
+ln -s named.service alias.service
+ln -s /dev/null masked.service
+systemctl enable on.service
+"""
+PRESETS = """
+systemctl list-unit-files --state=disabled --no-legend --no-pager | sed 's/ .*//; s/^/disable /' |
+    diff - /etc/systemd/system-preset/10-as-built.preset
+grep -qx 'disable drop-in.service' /etc/systemd/system-preset/10-as-built.preset
+"""
 QUESTIONS = """
 findmnt -no SOURCE,FSTYPE /; findmnt -no SOURCE,FSTYPE /srv/data
 findmnt -no SOURCE,FSTYPE /srv/thin1; findmnt -no SOURCE,FSTYPE /srv/thin2
@@ -65,10 +84,11 @@ lvcreate -qq -y -V 50M --thinpool pool -n more vg-one && mkfs.ext4 -q /dev/vg-on
 
 def test_the_kernel_starts_from_and_goes_on_with_volumes(images: Workshop) -> None:
     images.element("fill", {"install.d/60-fill": FILL})
+    images.element("units", {"install.d/60-units": UNITS, "finalise.d/99-zz-presets": PRESETS})
     packages = "lvm2,thin-provisioning-tools,xfsprogs,btrfs-progs"
     done = images.create(
         "-o", "lvm", "-p", packages, "vm", "debian-minimal", "block-device-gpt", "cloud-init",
-        "cloud-init-datasources", "fill",
+        "cloud-init-datasources", "fill", "units",
         DIB_BLOCK_DEVICE_CONFIG=DISK, DIB_CLOUD_INIT_DATASOURCES="NoCloud",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout

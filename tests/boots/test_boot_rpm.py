@@ -34,6 +34,7 @@ QUESTIONS = {
     "firmware": "test -d /sys/firmware/efi && echo uefi || echo bios",
     "packages": "rpm -q kernel-core bash dnf",
     "dnf": "dnf --version | head -1",
+    "machine": "cat /etc/machine-id",
     "address": "ip -4 -br address show scope global",
     "system": "systemctl is-system-running --wait",
 }
@@ -88,25 +89,23 @@ def ask(images: Workshop, image: Path, *words: str) -> dict[str, str]:
     return {name: text.strip() for name, text in said}
 
 
-def test_it_runs_after_a_start_by_bios_and_has_grown(images: Workshop, centos: Path) -> None:
-    answers = ask(images, centos, "--disk-size", "5GiB")
-    assert answers["system"] == "running", answers
-    assert not answers["failed"]
-    assert answers["release"] == "centos 9"
-    assert answers["firmware"] == "bios"
-    assert "root=LABEL=cloudimg-rootfs" in answers["cmdline"]
-    assert "console=ttyS0" in answers["cmdline"]
-    assert int(answers["size"].rstrip("M")) > 4000
-    assert "not installed" not in answers["packages"]
-    assert answers["dnf"] == "4.14.0"
-    assert re.search(r"\d+\.\d+\.\d+\.\d+/\d+", answers["address"])
-
-
-def test_it_runs_after_a_start_by_uefi(images: Workshop, centos: Path) -> None:
-    answers = ask(images, centos, "--firmware", "uefi")
-    assert answers["system"] == "running", answers
-    assert answers["firmware"] == "uefi"
-    assert "root=LABEL=cloudimg-rootfs" in answers["cmdline"]
+def test_it_runs_has_grown_and_starts_again(images: Workshop, centos: Path) -> None:
+    kept = ("--disk-size", "5GiB", "--overlay", str(images.directory / "disk.qcow2"))
+    first = ask(images, centos, *kept)
+    assert first["firmware"] == "bios"
+    assert "console=ttyS0" in first["cmdline"]
+    assert "not installed" not in first["packages"]
+    assert first["dnf"] == "4.14.0"
+    again = ask(images, centos, *kept, "--firmware", "uefi")
+    assert again["firmware"] == "uefi"
+    assert again["machine"] == first["machine"]
+    for answers in (first, again):
+        assert answers["system"] == "running", answers
+        assert not answers["failed"]
+        assert answers["release"] == "centos 9"
+        assert "root=LABEL=cloudimg-rootfs" in answers["cmdline"]
+        assert int(answers["size"].rstrip("M")) > 4000
+        assert re.search(r"\d+\.\d+\.\d+\.\d+/\d+", answers["address"])
 
 
 @pytest.mark.parametrize("published", ["as it is", "another one"])

@@ -85,8 +85,9 @@ def ask(images: Workshop, image: Path, *words: str) -> dict[str, str]:
     )
     report = images.directory / "outcome.json"
     done = images.imagebuilder(
-        "boot", str(image), "--timeout", "400", "--run", script, "--json", str(report), *words
-    )
+        "boot", str(image), "--timeout", "400", "--expect", "login:", "--run", script,
+        "--json", str(report), *words,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
     answers = re.split(r"==(\w+)\n", json.loads(report.read_text())["output"])[1:]
     return {name: text.strip() for name, text in zip(answers[::2], answers[1::2], strict=True)}
@@ -111,6 +112,7 @@ def test_an_ubuntu_machine_is_what_a_user_expects(images: Workshop, cloud: Path)
     again = ask(images, cloud, "--overlay", str(disk), "--disk-size", "5GiB", "--secure-boot")
     assert again["system"] == "running", again
     assert not again["failed"]
+    assert "status: done" in again["cloud"]
     assert again["firmware"] == "uefi"
     assert again["secure"] == "SecureBoot enabled"
     assert again["machine"] == first["machine"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -67,12 +68,37 @@ def test_a_shell_inside_reads_standard_input_and_goes_on(workshop: Workshop) -> 
     assert "install | /\n" in done.stdout
 
 
-def test_a_shell_gets_a_terminal_of_its_own(workshop: Workshop) -> None:
+# Runs a command as nobody, who owns a range of ids; it has neither a home nor files of its own.
+AS_NOBODY = """\
+echo nobody:200000:65536 >ids
+mount --bind ids /etc/subuid
+mount --bind ids /etc/subgid
+exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"
+"""
+NOBODY = ("unshare", "--mount", "bash", "-euc", AS_NOBODY, "bash")
+NEEDED = ("newuidmap", "newgidmap", "setpriv")
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param((), id="root"),
+        pytest.param(
+            NOBODY,
+            id="nobody",
+            marks=pytest.mark.skipif(
+                not all(map(shutil.which, NEEDED)), reason=f"needs {', '.join(NEEDED)}"
+            ),
+        ),
+    ],
+)
+def test_a_shell_gets_a_terminal_of_its_own(workshop: Workshop, before: tuple[str, ...]) -> None:
     workshop.element("step", {"install.d/50-step": "test -e /typed\n"})
+    give_to_all(workshop)
     ours, theirs = pty.openpty()
     variables = workshop.variables({"break": "before-install", "TERM": "dumb"})
     with subprocess.Popen(
-        [sys.executable, "-c", CREATE, *BUILD, "step"],
+        [*before, sys.executable, "-c", CREATE, *BUILD, "step"],
         cwd=workshop.directory,
         env=variables,
         stdin=theirs,
@@ -82,7 +108,8 @@ def test_a_shell_gets_a_terminal_of_its_own(workshop: Workshop) -> None:
     ) as program:
         shown = read_until(ours, b"At stage before-install")
         shown += read_until(ours, b"# ")
-        os.write(ours, b"echo sle''ep; sleep 60\n")
+        # Not `echo; sleep`: a Ctrl-C between the two would end neither, and wait for the sleep.
+        os.write(ours, b"bash -c 'echo sle\"\"ep; exec sleep 60'\n")
         shown += read_until(ours, b"sleep\r\n")
         os.write(ours, b"\x03")  # ends what runs in the shell, and neither that nor the build
         shown += read_until(ours, b"# ")
@@ -93,6 +120,14 @@ def test_a_shell_gets_a_terminal_of_its_own(workshop: Workshop) -> None:
     os.close(ours)
     assert b"done0" in shown
     assert b"no job control" not in shown
+
+
+def give_to_all(workshop: Workshop) -> None:
+    """Let any user build in the workshop."""
+    for directory in (workshop.directory, workshop.scratch):
+        directory.chmod(0o777)
+    for parent in workshop.directory.parents[:3]:
+        parent.chmod(parent.stat().st_mode | 0o755)
 
 
 def read_until(descriptor: int, text: bytes, patience: float = 60) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import ROOT
 
 if TYPE_CHECKING:
     from conftest import Workshop
@@ -20,6 +21,7 @@ pytestmark = [
     pytest.mark.builds,
     pytest.mark.skipif(os.geteuid() != 0, reason="builds as root here"),
 ]
+REPOSITORY = "etc/yum.repos.d/elrepo.repo"
 STAND_IN = "#!/bin/bash\nprintf '%s\\n' \"${0##*/} $*\" >>/called\n"
 
 
@@ -77,7 +79,7 @@ def test_many_elements_write_their_settings(workshop: Workshop) -> None:
     image = build(
         workshop, "journal-to-console", "disable-nouveau", "cloud-init-growpart",
         "cloud-init-disable-resizefs", "fail2ban", "autoupdates", "tpm-emulator",
-        "dib-run-parts",
+        "dib-run-parts", "enable-serial-console", "runtime-ssh-host-keys",
         DIB_CLOUD_INIT_GROWPART_DEVICES="['/']", DIB_FAIL2BAN_CONF=str(settings),
         DIB_DEB_UPDATES_CONF=str(settings), DISTRO_NAME="x",
     )  # fmt: skip
@@ -93,8 +95,9 @@ def test_many_elements_write_their_settings(workshop: Workshop) -> None:
     dropin = texts["etc/systemd/system/tpm2-abrmd.service.d/50-tpm-emulator.conf"]
     assert "--tcti=swtpm:host=127.0.0.1,port=2321" in dropin
     assert texts["usr/local/bin/dib-run-parts"].startswith("#!/bin/bash")
-    units = ("fail2ban.service", "unattended-upgrades.service",
-             "tpm_server.service tpm2-abrmd.service")  # fmt: skip
+    assert "ssh-keygen -A" in texts["usr/lib/systemd/system/runtime-ssh-host-keys.service"]
+    units = ("fail2ban.service", "unattended-upgrades.service", "serial-getty@ttyS0.service",
+             "tpm_server.service tpm2-abrmd.service", "runtime-ssh-host-keys.service")  # fmt: skip
     assert {f"systemctl enable {unit}" for unit in units} <= set(image.called)
     installed = " ".join(line for line in image.called if line.startswith("install-packages"))
     assert {"fail2ban", "swtpm", "tpm2-tools"} <= set(installed.split())
@@ -394,6 +397,62 @@ def test_machines_of_other_kinds_are_left_alone(workshop: Workshop) -> None:
     assert not [name for name in image.texts if name.startswith("etc/selinux")]
     assert "iscsi_ibft" in image.texts["etc/modules-load.d/ibft.conf"]
     assert "systemctl enable init-ibft-interfaces.service" in image.called
+
+
+def test_epel_is_added_and_taken_from_a_mirror(workshop: Workshop) -> None:
+    repository = (
+        "[epel]\nenabled=1\n#baseurl=https://download.example/pub/epel/9/$basearch\n"
+        "metalink=https://mirrors.example/epel\n"
+    )
+    brings = f"mkdir -p $TARGET_ROOT/etc/yum.repos.d; printf '{repository}' "
+    stand_ins(workshop, "dnf", "crb", own=f"{brings} >$TARGET_ROOT/etc/yum.repos.d/epel.repo\n")
+    is_rhel = "export DISTRO_NAME=rhel DIB_RELEASE=9.4\n"
+    workshop.element("as-rhel", {"environment.d/90-rhel.bash": is_rhel})
+    mirror = "http://mirror.example/epel"
+    image = build(workshop, "as-rhel", "epel", DIB_EPEL_MIRROR=mirror)
+    assert image.called == [
+        "dnf install -y https://dl.fedoraproject.org/pub/epel/epel-release-latest-9.noarch.rpm",
+        "crb enable",
+    ]
+    assert image.texts["etc/yum.repos.d/epel.repo"] == (
+        "[epel]\nenabled=1\nbaseurl=http://mirror.example/epel/9/$basearch\n"
+    )
+    image = build(workshop, "as-rhel", "epel", DIB_EPEL_DISABLED="1")
+    assert "enabled=0\n#baseurl=https://download" in image.texts["etc/yum.repos.d/epel.repo"]
+
+
+def test_elrepo_is_for_enterprise_linux_and_its_kernels_are_asked_for(workshop: Workshop) -> None:
+    off = "enabled=0\n\n"
+    repository = f"[elrepo]\nenabled=1\n\n[elrepo-kernel]\n{off}[elrepo-extras]\n{off}"
+    own = f"mkdir -p $(dirname {REPOSITORY}); echo -n '{repository}' >{REPOSITORY}\n"
+    stand_ins(workshop, "dnf", own=f"cd $TARGET_ROOT; {own}")
+    workshop.element("rocky-like", {"environment.d/20-x": "export DISTRO_NAME=rocky\n"})
+    image = build(workshop, "elrepo", "rocky-like")
+    assert image.called == ["dnf install -y elrepo-release"]
+    assert image.texts[REPOSITORY] == repository
+    image = build(workshop, "elrepo", "rocky-like", DIB_ELREPO_KERNEL="1")
+    assert image.texts[REPOSITORY] == repository.replace("kernel]\nenabled=0", "kernel]\nenabled=1")
+    assert "elrepo: there is none for tiny" in refused(workshop, "elrepo")
+
+
+def test_lvm_is_its_programs_and_dracut_network_is_nothing(workshop: Workshop) -> None:
+    stand_ins(workshop)
+    assert "install-packages lvm2" in build(workshop, "lvm", "dracut-network").called
+
+
+def test_red_hats_images_on_another_disk_know_where_their_boot_loader_is() -> None:
+    name = "09-replace-partition-redhat.bash"
+    script = 'set -eu; source "$0"; echo "$EFI_BOOT_DIR $DIB_RELEASE $DIB_BLOCK_DEVICE"'
+    source = ROOT / "elements/replace-partition-redhat/environment.d" / name
+
+    def told(distribution: str) -> str:
+        given = {"PATH": os.environ["PATH"], "DISTRO_NAME": distribution}
+        argv = ["bash", "-c", script, str(source)]
+        done = subprocess.run(argv, env=given, capture_output=True, text=True, check=False)
+        return done.stdout.strip() or done.stderr.strip()
+
+    assert (told("rhel"), told("centos")) == ("EFI/redhat 9 efi", "EFI/centos 9 efi")
+    assert "DISTRO_NAME is not set" in told("")
 
 
 def test_pip_has_a_cache_on_the_host_while_the_image_is_built(workshop: Workshop) -> None:

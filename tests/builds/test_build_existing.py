@@ -6,9 +6,9 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -178,20 +178,65 @@ def test_a_failed_hook_leaves_neither_image_nor_devices(workshop: Workshop, disk
     assert not loops(workshop.directory)
 
 
-def test_nothing_is_left_of_a_killed_build(workshop: Workshop, disk: Path) -> None:
+def packed(disk: Path, directory: Path) -> Path:
+    target = directory / "packed.qcow2"
+    run("qemu-img", "convert", "-c", "-O", "qcow2", str(disk), str(target))
+    return target
+
+
+def has_daemon() -> bool:
+    return Path("/dev/fuse").exists() and bool(shutil.which("qemu-storage-daemon"))
+
+
+def daemons(directory: Path) -> list[str]:
+    """Processes that were started for something in the directory."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = file.read_text().split("\0")
+            if "storage-daemon" in words[0] and str(directory) in " ".join(words):
+                found.append(words[0])
+    return found
+
+
+def test_a_compressed_disk_is_changed_without_being_unpacked(
+    workshop: Workshop, disk: Path
+) -> None:
+    workshop.element("changes", {"install.d/50-change": "echo new > /etc/new\n"})
+    given = packed(disk, workshop.directory)
+    before = digest(given)
+    done = build(workshop, given, "changes", "-t", "qcow2")
+    assert done.returncode == 0, done.stdout
+    assert digest(given) == before
+    out = workshop.directory / "out.qcow2"
+    run("qemu-img", "check", str(out))
+    assert "compression type: zlib" in run("qemu-img", "info", str(out))
+    raw = workshop.directory / "out.raw"
+    run("qemu-img", "convert", "-O", "raw", str(out), str(raw))
+    assert read(raw, "/etc/new", "/etc/kept") == ["new\n", "kept"]
+    run("e2fsck", "-fn", f"{raw}?offset={MIB}")
+    assert not loops(workshop.directory)
+    assert not daemons(workshop.directory)
+
+
+@pytest.mark.parametrize("kind", ["raw", "qcow2"])
+def test_nothing_is_left_of_a_killed_build(workshop: Workshop, disk: Path, kind: str) -> None:
     workshop.element("waits", {"install.d/50-wait": "echo waiting; sleep 600\n"})
     build(workshop, disk, DIB_BASE_IMAGE="/nowhere")  # writes the stand-in of dpkg
+    given = disk if kind == "raw" else packed(disk, workshop.directory)
     with workshop.start(
-        "-n", "-o", "out", "-t", "raw", "existing-image", "waits", DIB_BASE_IMAGE=str(disk)
+        "-n", "-o", "out", "-t", kind, "existing-image", "waits", DIB_BASE_IMAGE=str(given)
     ) as program:
         assert program.stdout
         for line in program.stdout:
             if line.rstrip().endswith("| waiting"):
                 break
         assert loops(workshop.directory)
-        os.killpg(program.pid, signal.SIGKILL)
+        assert bool(daemons(workshop.directory)) == (kind == "qcow2" and has_daemon())
+        program.kill()
     end = time.monotonic() + 10
-    while loops(workshop.directory) and time.monotonic() < end:
+    while (loops(workshop.directory) or daemons(workshop.directory)) and time.monotonic() < end:
         time.sleep(0.05)
     assert not loops(workshop.directory)
-    assert not list(workshop.directory.glob("*out.raw*"))
+    assert not daemons(workshop.directory)
+    assert not list(workshop.directory.glob("*out.*"))

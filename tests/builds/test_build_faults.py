@@ -97,19 +97,26 @@ def test_nothing_survives_a_sigkill_and_the_next_build_clears_up(
     assert not list(slow.scratch.iterdir())
 
 
-def test_a_kill_while_outputs_are_written_leaves_the_old_or_the_new(workshop: Workshop) -> None:
-    output = workshop.directory / "out.qcow2"
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_outputs_are_the_old_or_the_new_when_a_build_is_ended(
+    workshop: Workshop, number: int
+) -> None:
+    """They are written side by side, in processes of their own."""
+    outputs = [workshop.directory / f"out.{name}" for name in ("qcow2", "vmdk", "tar", "tgz")]
+    words = ("-n", "-o", "out", "-t", "qcow2,vmdk,tar,tgz", "tiny")
     again = {"IMAGEBUILDER_NO_CACHE": "1", "OVERWRITE_OLD_IMAGE": "1"}
-    assert workshop.create("-n", "-o", "out", "tiny", **again).returncode == 0
-    whole = hashlib.sha256(output.read_bytes()).hexdigest()
-    for attempt in range(6):
-        with workshop.start("-n", "-o", "out", "tiny", **again) as program:
-            until(program, "pour begins")
-            time.sleep(attempt * 0.05)
-            program.kill()
-            program.wait()
-        assert hashlib.sha256(output.read_bytes()).hexdigest() == whole
+    assert workshop.create(*words, **again).returncode == 0
+    whole = [hashlib.sha256(output.read_bytes()).hexdigest() for output in outputs]
+    for attempt in range(4):
+        with workshop.start(*words, **again) as program:
+            until(program, ("tgz begins", "pour begins")[attempt % 2])
+            time.sleep(attempt * 0.03)
+            program.send_signal(number)
+            program.communicate(timeout=10)
+        assert [hashlib.sha256(output.read_bytes()).hexdigest() for output in outputs] == whole
         assert not wait_until_gone(workshop, 2)
+        names = {path.name for path in workshop.directory.glob("*out*")}
+        assert names == {*(output.name for output in outputs), "out.d"}
 
 
 def test_equal_builds_give_equal_bytes(workshop: Workshop) -> None:

@@ -241,12 +241,18 @@ def test_static_bin_and_init_scripts_go_to_their_places(workshop: Workshop) -> N
         "element-deps": "install-static\ninstall-bin\ndib-init-system\n",
         "static/etc/deep/file": "text\n", "static/etc/deep/.dotted": "dot\n",
         "static/etc/deep/rest~": "left over\n", "static/usr/bin/run": "#!/bin/sh\n",
+        "static/srv/.gitignore": "*\n", "static/srv/.git/config": "\n",
         "bin/own-tool": "#!/bin/bash\necho tool >>/ran\n",
         "init-scripts/systemd/own.service": "[Unit]\n", "init-scripts/sysv/own": "#!/bin/sh\n",
         "install.d/50-use": 'own-tool; dib-init-system >>/ran\n',
     })  # fmt: skip
     (element / "static/etc/deep/link").symlink_to("/nowhere")
+    (element / "static/srv/empty").mkdir()
+    (element / "static/srv/private").mkdir(mode=0o700)
     image = build(workshop, "parts")
+    assert (image.mode("srv/empty"), image.mode("srv/private")) == (0o755, 0o700)
+    assert "srv/.gitignore" in image.members
+    assert "srv/.git" not in image.members
     assert image.texts["etc/deep/file"] == "text\n"
     assert image.members["etc/deep/link"].linkname == "/nowhere"
     assert "etc/deep/.dotted" in image.members

@@ -255,3 +255,88 @@ def test_a_list_of_sha512_will_do(tmp_path: Path, publisher: Publisher) -> None:
     assert done.returncode == 1
     assert "is not what was expected: its SHA-512 is not" in done.stderr
     assert not dest.exists()
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A qcow2 with a root whose programs only note how they are called."""
+    place = tmp_path_factory.mktemp("machine")
+    root = tree(place / "tree")
+    for directory in ("etc/default", "etc/apt/sources.list.d", "etc/ssh", "etc/systemd/network"):
+        (root / directory).mkdir(parents=True)
+    (root / "etc/ssh/sshd_config").write_text("Include /etc/ssh/sshd_config.d/*.conf\n")
+    for name in ("dnf", "id", "rpm", "subscription-manager", "systemctl", "useradd", "zypper"):
+        program = root / "usr/bin" / name
+        fails = "[[ $0$* != *@(/id|--whatprovides)* ]]"  # nothing is there yet
+        text = f"shopt -s extglob\nprintf '%s\\n' \"{name} $*\" >>/called\n{fails}\n"
+        program.write_text(STAND_IN + text)
+        program.chmod(0o755)
+    disk(root, place / "machine.qcow2")
+    return place / "machine.qcow2"
+
+
+@pytest.mark.parametrize(
+    ("element", "name", "sums", "line"),
+    [
+        ("debian", "debian-13-genericcloud-amd64.qcow2", "SHA512SUMS", "{512}  {name}"),
+        ("fedora", "Fedora-Cloud-Base-Generic-43-1.6.x86_64.qcow2",
+         "Fedora-Cloud-43-1.6-x86_64-CHECKSUM", "SHA256 ({name}) = {256}"),
+        ("opensuse", "openSUSE-Leap-15.6-Minimal-VM.x86_64-Cloud.qcow2",
+         "openSUSE-Leap-15.6-Minimal-VM.x86_64-Cloud.qcow2.sha256", "{256}  {name}"),
+    ],
+)  # fmt: skip
+def test_a_published_disk_becomes_the_root(
+    workshop: Workshop, machine: Path, element: str, name: str, sums: str, line: str
+) -> None:
+    archive = Archive(workshop.directory / "published")
+    archive.root.mkdir()
+    os.link(machine, archive.root / name)
+    content = machine.read_bytes()
+    digests = {f"{size}": hashlib.new(f"sha{size}", content).hexdigest() for size in (256, 512)}
+    listed = line.replace("{name}", name)
+    for size, digest in digests.items():
+        listed = listed.replace(f"{{{size}}}", digest)
+    (archive.root / sums).write_text(f"# signed\n{listed}\n")
+    with served(archive):
+        done = take(workshop, element, DIB_CLOUD_IMAGES=archive.url)
+        assert done.returncode == 0, done.stdout
+        (archive.root / sums).write_text(listed.replace(next(iter(listed.split())), "0", 1))
+        spoilt = take(workshop, element, DIB_CLOUD_IMAGES=archive.url)
+    check_files(workshop.directory / "out.tar")
+    called = run("tar", "-xOf", str(workshop.directory / "out.tar"), "./called")
+    assert {"debian": "useradd", "fedora": "dnf", "opensuse": "zypper"}[element] in called
+    assert spoilt.returncode == 1
+    assert name in spoilt.stdout.rsplit("error: ", 1)[-1]
+
+
+def take(workshop: Workshop, element: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A build from a published image; Debian's package handling is a stand-in."""
+    given = {}
+    if element == "debian":
+        given["DIB_RELEASE"] = "trixie"
+        stand_in = {"element-deps": "install-bin\n", "bin/install-packages": STAND_IN}
+        workshop.element("dpkg", stand_in)
+    words = ("-n", "-t", "tar", "-o", "out", element, "-p", "tree")
+    return workshop.create(*words, ARCH="amd64", OVERWRITE_OLD_IMAGE="1", **given, **variables)
+
+
+def test_a_machine_of_rhel_is_registered_while_it_is_built(
+    workshop: Workshop, machine: Path
+) -> None:
+    given = {"DIB_LOCAL_IMAGE": str(machine), "REG_METHOD": "portal", "REG_ORG": "we"}
+    done = take(workshop, "rhel", **given, REG_ACTIVATION_KEY="key of ours", REG_REPOS="one,two")
+    assert done.returncode == 0, done.stdout
+    check_files(workshop.directory / "out.tar")
+    called = run("tar", "-xOf", str(workshop.directory / "out.tar"), "./called").splitlines()
+    registered = [line for line in called if line.startswith("subscription-manager")]
+    assert registered == [
+        "subscription-manager register --org=we --activationkey=key of ours",
+        "subscription-manager repos --enable=one",
+        "subscription-manager repos --enable=two",
+        "subscription-manager unregister",
+        "subscription-manager clean",
+    ]
+    assert any(line.startswith("dnf") and "tree" in line for line in called)
+    done = take(workshop, "rhel", **given)
+    assert done.returncode == 1
+    assert "set REG_USER and REG_PASSWORD, or REG_ORG and REG_ACTIVATION_KEY" in done.stdout

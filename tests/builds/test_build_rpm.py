@@ -123,6 +123,16 @@ def test_a_package_of_an_element_is_there_by_its_mapped_name(
     assert asked["service"] == (0, "greeter")
 
 
+@pytest.mark.usefixtures("root")
+def test_the_report_has_the_packages_that_rpm_has(images: Workshop) -> None:
+    report = json.loads((images.directory / "centos.d/report.json").read_text())
+    manifest = images.directory / "centos.d/dib-manifests/dib-manifest-rpm-centos"
+    listed = json.loads(manifest.read_text())["packages"]
+    names = {each["package"] for each in listed} - {"gpg-pubkey"}
+    assert {each["name"] for each in report["packages"]} == names
+    assert all(each["size"] for each in report["packages"] if each["name"] == "bash")
+
+
 def test_packages_are_installed_and_removed(asked: dict[str, tuple[int, str]]) -> None:
     assert asked["again"][0] == 0
     assert asked["needed"][0] == 0
@@ -200,19 +210,21 @@ def test_labels_of_selinux_are_set(images: Workshop, root: Path) -> None:
     assert not (root / ".autorelabel").exists()
 
 
-def test_a_container_image_becomes_a_root(images: Workshop, root: Path) -> None:
-    identity = {"etc/rocky-release": "Rocky", ".dockerenv": "", "usr/bin/.wh.part": ""}
-    layout = Layout(images.directory / "layout")
+@pytest.mark.parametrize("distribution", ["rocky", "almalinux", "fedora"])
+def test_a_container_image_becomes_a_root(images: Workshop, root: Path, distribution: str) -> None:
+    release = f"etc/{distribution}-release"
+    identity = {release: distribution, ".dockerenv": "", "usr/bin/.wh.part": ""}
+    layout = Layout(images.directory / f"layout-{distribution}")
     layers = [(images.directory / "centos.tar").read_bytes(), layer(identity)]
     layout.finish(layout.image("amd64", layers))
     done = images.create(
-        "-n", "-o", "rocky", "-t", "tar", "rocky-container",
+        "-n", "-o", distribution, "-t", "tar", f"{distribution}-container",
         DIB_CONTAINER_IMAGE=str(layout.root), DIB_CHECKSUM="0",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:]
-    with tarfile.open(images.directory / "rocky.tar") as archive:
+    with tarfile.open(images.directory / f"{distribution}.tar") as archive:
         names = {member.name for member in archive}
-    assert {"./etc/rocky-release", "./usr/bin/greet"} <= names
+    assert {f"./{release}", "./usr/bin/greet"} <= names
     assert "./.dockerenv" not in names
     assert len(names) > len([*(root / "usr/bin").iterdir()])
 

@@ -310,16 +310,21 @@ def test_a_damaged_qcow2_is_refused(raw: Path, tmp_path: Path) -> None:
         source.write_raw(packed, tmp_path / "x.raw", run)
 
 
-def test_a_disk_without_a_system_says_what_is_on_it(raw: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "offset", "mark"), [("lvm", 512, b"LABELONE"), ("luks", 0, b"LUKS\xba\xbe")]
+)
+def test_a_disk_without_a_system_says_what_is_on_it(
+    raw: Path, tmp_path: Path, kind: str, offset: int, mark: bytes
+) -> None:
     with raw.open("r+b") as file:
         file.seek(table.load(raw).areas[2].offset)
         file.write(bytes(MIB))
-        file.seek(table.load(raw).areas[2].offset + 512)
-        file.write(b"LABELONE")
+        file.seek(table.load(raw).areas[2].offset + offset)
+        file.write(mark)
 
     def refuse() -> None:
         with (
-            pytest.raises(ConfigError, match="partition 3 is lvm"),
+            pytest.raises(ConfigError, match=f"partition 3 is {kind}"),
             attach.opened(opening(raw, tmp_path)),
         ):
             raise AssertionError

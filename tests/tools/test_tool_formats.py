@@ -83,7 +83,7 @@ def tree(tmp_path: Path) -> Path:
     (tree / "usr/bin/tool").chmod(0o4755)
     (tree / "usr/bin/other").hardlink_to(tree / "usr/bin/tool")
     (tree / "usr/bin/link").symlink_to("tool")
-    for name in ("proc/version", "dev/.hidden", "run/pid"):
+    for name in ("proc/version", "dev/.hidden", "sys/block"):
         (tree / name).write_text("not for the archive\n")
     with (tree / "sparse").open("wb") as file:
         file.truncate(3 * MIB)

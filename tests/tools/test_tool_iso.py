@@ -22,7 +22,7 @@ from imagebuilder.iso.menu import MenuChange
 from imagebuilder.iso.probe import probe
 from imagebuilder.process import find, run
 from imagebuilder.remaster import iso as story
-from imagebuilder.remaster.initrd import Changes
+from imagebuilder.remaster.initrd import Changes, Substitution
 from imagebuilder.remaster.iso_plan import IsoChanges
 from imagebuilder.remaster.output import Target
 
@@ -35,6 +35,7 @@ pytestmark = [
     pytest.mark.skipif(find("xorriso") is None, reason="needs xorriso"),
     pytest.mark.skipif(find("mcopy") is None, reason="needs mtools"),
 ]
+HOST = Path("/etc/hostname")
 MENU = """\
 set timeout=30
 search --no-floppy --set=root -l 'OLD ID'
@@ -120,15 +121,19 @@ EVERYTHING = IsoChanges(
 )
 
 
+def image_of(name: str, packages: Packages, place: Path) -> Path:
+    """A layout made at `place`, or a real image out of a package."""
+    if name in LAYOUTS:
+        return LAYOUTS[name](place)
+    package, path = REAL[name]
+    return packages.tree(package) / path
+
+
 @pytest.fixture(params=[*LAYOUTS, *REAL])
 def source(
     request: pytest.FixtureRequest, packages: Packages, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    name = request.param
-    if name in LAYOUTS:
-        return LAYOUTS[name](tmp_path_factory.mktemp(name))
-    package, path = REAL[name]
-    return packages.tree(package) / path
+    return image_of(request.param, packages, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture
@@ -236,6 +241,47 @@ def test_lists_of_checksums_are_true_of_the_copy(layout: str, seed: Path, tmp_pa
     assert wrong == []
 
 
+def test_a_directory_is_replaced_and_what_is_removed_is_not_changed(
+    seed: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.iso"
+    changes = IsoChanges(
+        menus=MenuChange(timeout=0),
+        add=(Wish(source=seed, path="casper/new/"),),
+        remove=("casper", "boot/grub/grub.cfg"),
+        epoch=EPOCH,
+    )
+    story.remaster(ubuntu(tmp_path), Target(path=target), changes)
+    files = tree.load(probe(target))
+    assert [node.path for node in files.below("casper")] == [
+        "casper", "casper/new", "casper/new/preseed.cfg",
+    ]  # fmt: skip
+    assert "boot/grub/grub.cfg" not in files
+    assert "boot/grub/i386-pc/eltorito.img" in files
+
+
+def test_menus_and_initrds_that_are_added_are_changed_as_others(seed: Path, tmp_path: Path) -> None:
+    target, menu, initrd = (tmp_path / name for name in ("out.iso", "menu", "initrd"))
+    menu.write_text(MENU.replace("Install", "Mine"))
+    initrd.write_bytes(newc.write(Archive(entries=(Entry(name="new", mode=0o100644),))))
+    changes = IsoChanges(
+        menus=MenuChange(timeout=0, default="Mine"),
+        volume_id="NEW",
+        add=(
+            Wish(source=menu, path="boot/grub/grub.cfg"),
+            Wish(source=initrd, path="casper/initrd"),
+        ),
+        initrd=Changes(add=(Wish(source=seed, path="/"),), epoch=EPOCH),
+        epoch=EPOCH,
+    )
+    story.remaster(ubuntu(tmp_path), Target(path=target), changes)
+    files = tree.load(probe(target))
+    text = files.read("boot/grub/grub.cfg").decode()
+    assert text.startswith("set timeout=0\nsearch --no-floppy --set=root -l 'NEW'\n")
+    assert "set default='Mine'\nmenuentry \"Mine\"" in text
+    assert {*rootfs.of(load.load(files.read("casper/initrd"), "x")).files} == {"new", "preseed.cfg"}
+
+
 def test_initrds_get_files_more(tmp_path: Path, seed: Path) -> None:
     target = tmp_path / "out.iso"
     wanted = Changes(add=(Wish(source=seed, path="/"),), epoch=EPOCH)
@@ -284,6 +330,21 @@ def refused(source: Path, target: Path, changes: IsoChanges) -> str:
     [
         (IsoChanges(), "nothing to do"),
         (IsoChanges(volume_id="x" * 33), "a volume id has at most 32 characters"),
+        (IsoChanges(volume_id="a\nb"), "a volume id has no '\\n'"),
+        (IsoChanges(volume_id="it's"), 'a volume id has no "\'"'),
+        (IsoChanges(sha256="abc"), "--sha256: no SHA-256 checksum: 'abc'"),
+        (IsoChanges(menus=MenuChange(default="2")), "there is no menu entry 2"),
+        (
+            IsoChanges(add=tuple(Wish(source=HOST, path=path) for path in ("a", "a/b"))),
+            "a is to be a file, and a directory",
+        ),
+        (
+            IsoChanges(
+                replace=(Substitution(path="casper/initrd", old="init", new="x"),),
+                remove=("casper",),
+            ),
+            "casper/initrd is to be changed, and to be removed",
+        ),
         (
             IsoChanges(remove=("boot/grub/i386-pc",)),
             "eltorito.img is boot image 1, which has to stay",
@@ -297,7 +358,7 @@ def refused(source: Path, target: Path, changes: IsoChanges) -> str:
         (IsoChanges(menus=MenuChange(default="Foo")), "no menu entry is titled 'Foo'"),
         (IsoChanges(menus=MenuChange(drop=("*",))), "no menu entry would be left"),
         (
-            IsoChanges(add=(Wish(source=Path("/etc/hostname"), path="md5sum.txt/x"),)),
+            IsoChanges(add=(Wish(source=HOST, path="md5sum.txt/x"),)),
             "md5sum.txt is no directory in it",
         ),
     ],
@@ -325,6 +386,36 @@ def test_an_image_that_nothing_starts_is_refused_unless_asked_for(
     changes = IsoChanges(add=(Wish(source=seed, path="/"),), epoch=EPOCH, unbootable=True)
     story.remaster(source, Target(path=tmp_path / "out.iso"), changes)
     assert "preseed.cfg" in tree.load(probe(tmp_path / "out.iso"))
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ([], {"ADDED.CFG", "BOOT.BIN", "BOOT.CAT", "NEW", "NEW/X", "HELLO.TXT"}),
+        (["-J"], {"added.cfg", "boot.bin", "boot.cat", "new", "new/x", "hello.txt"}),
+    ],
+)
+def test_an_image_without_rock_ridge_stays_one(
+    words: list[str], names: set[str], seed: Path, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "plain.iso", tmp_path / "out.iso"
+    (tmp_path / "tree").mkdir()
+    for name in ("boot.bin", "hello.txt"):
+        (tmp_path / "tree" / name).write_text(name)
+    boot = ["-b", "boot.bin", "-c", "boot.cat", "-no-emul-boot"]
+    subprocess.run(
+        ["xorriso", "-as", "mkisofs", "--norock", *words, *boot, "-o", source, tmp_path / "tree"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    wishes = tuple(Wish(source=seed, path=path) for path in ("added.cfg", "new/x"))
+    remarks = story.remaster(source, Target(path=target), IsoChanges(add=wishes, epoch=EPOCH))
+    assert remarks[0].startswith("the image has no Rock Ridge: ")
+    files = tree.load(probe(target))
+    assert {*files.nodes} - {""} == names
+    assert not files.iso.rock_ridge
+    if not words:
+        odd = IsoChanges(add=(Wish(source=seed, path="a b"),))
+        assert "no way to name 'A B'" in refused(source, tmp_path / "x.iso", odd)
 
 
 def test_the_source_and_older_files_are_never_written_over(tmp_path: Path) -> None:

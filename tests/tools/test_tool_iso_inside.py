@@ -9,6 +9,8 @@ import json
 import re
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -163,6 +165,88 @@ def test_a_signature_that_would_be_none_is_in_the_way(image: Path, tmp_path: Pat
     allowed = IsoChanges(squashfs={ROOT: edit}, remove=(f"{ROOT}.gpg",), epoch=EPOCH)
     story.remaster(signed, Target(path=tmp_path / "a.iso"), allowed)
     assert f"{ROOT}.gpg" not in tree.load(probe(tmp_path / "a.iso"))
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    if find("gpg") is None:
+        pytest.skip("needs gpg")
+    with tempfile.TemporaryDirectory() as home:  # its path has to be short, for agents' sockets
+        monkeypatch.setenv("GNUPGHOME", home)
+        words = ["gpg", "--batch", "--quiet", "--passphrase", "", "--quick-gen-key"]
+        subprocess.run([*words, "iso@example.org", "ed25519"], check=True)
+        yield "iso@example.org"
+        subprocess.run(["gpgconf", "--kill", "gpg-agent"], check=True)
+
+
+def verified(files: tree.Tree, path: str, end: str, place: Path) -> bytes:
+    """The signature beside a file, which is one."""
+    (place / "content").write_bytes(files.read(path))
+    (place / "signature").write_bytes(files.read(f"{path}{end}"))
+    words = ["gpg", "--batch", "--verify", place / "signature", place / "content"]
+    subprocess.run(words, check=True, capture_output=True)
+    return files.read(f"{path}{end}")
+
+
+def test_signatures_beside_what_changes_are_renewed_with_a_key(
+    image: Path, key: str, tmp_path: Path
+) -> None:
+    old = {f"{ROOT}.gpg": b"-----BEGIN PGP SIGNATURE-----", "boot/grub/grub.cfg.sig": b"\x88\0"}
+    words = ["iso", "remaster", str(image), "-o", str(tmp_path / "signed.iso")]
+    for number, (path, content) in enumerate({**old, "md5sum.txt.gpg": b"\x88"}.items()):
+        (tmp_path / str(number)).write_bytes(content)
+        words += ["--add", f"{tmp_path}/{number}:/{path}"]
+    assert verbs.main(words) == 0
+    words = ["iso", "remaster", str(tmp_path / "signed.iso"), "--timeout", "1", "--key", key]
+    words += ["--squashfs-delete", ROOT, "usr/bin/tool", "-o"]
+    for name in ("one.iso", "two.iso"):
+        assert verbs.main([*words, str(tmp_path / name)]) == 0
+    assert (tmp_path / "one.iso").read_bytes() == (tmp_path / "two.iso").read_bytes()
+    files = tree.load(probe(tmp_path / "one.iso"))
+    assert verified(files, ROOT, ".gpg", tmp_path).startswith(old[f"{ROOT}.gpg"])
+    assert verified(files, "boot/grub/grub.cfg", ".sig", tmp_path)[0] == 0x88
+    assert verified(files, "md5sum.txt", ".gpg", tmp_path)[0] == 0x88
+    listed = checksums.listed(files.read("md5sum.txt").decode())
+    assert listed[f"{ROOT}.gpg"] == checksums.digest("md5", [files.read(f"{ROOT}.gpg")])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--diff", "none/x.html"], "none/x.html: there is no directory none"),
+        (["--diff", "new.iso"], "--diff: is the new image"),
+        (["--test-mode", "bios-cd", "--test-expect", "("], "not a regular expression: '('"),
+        (["--test-mode", "bios-cd", "--test-memory", "lots"], "--memory"),
+        (["--tree", "none"], "none: is no directory"),
+        (["--argument", ""], "--argument: an empty one makes no sense"),
+        (["--timeout", "soon"], "argument --timeout: invalid int value: 'soon'"),
+        (["--deb", "none.deb"], "none.deb: no such file"),
+    ],
+)
+def test_what_only_the_end_would_show_is_said_before_anything_is_written(
+    words: list[str],
+    message: str,
+    image: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        monkeypatch.chdir(place)
+        given = ["iso", "remaster", str(image), "-o", "new.iso", "--default", "1"]
+        assert verbs.main([*given, *words]) == 2
+        assert list(Path(place).iterdir()) == []
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_a_key_that_is_not_there_is_said_before_anything_is_written(
+    image: Path, key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["iso", "remaster", str(image), "-o", str(tmp_path / "new.iso"), "--timeout", "1"]
+    assert verbs.main([*words, "--key", f"other-{key}"]) == 2
+    assert f"there is no secret key 'other-{key}'" in capsys.readouterr().err
+    assert not (tmp_path / "new.iso").exists()
 
 
 def test_texts_and_initrds_are_changed_where_they_are(image: Path, tmp_path: Path) -> None:

@@ -22,6 +22,19 @@ def header(*values: tuple[int, int]) -> bytes:
     return struct.pack(">II", len(values), len(data)) + entries + data
 
 
+def described(values: dict[int, str | int]) -> bytes:
+    """A header of rpm's with texts and integers; those from 5000 on have 64 bits."""
+    entries, data = b"", b""
+    for tag, value in values.items():
+        kind = 6 if isinstance(value, str) else 5 if tag >= 5000 else 4
+        entries += struct.pack(">IIII", tag, kind, len(data), 1)
+        if isinstance(value, str):
+            data += value.encode() + b"\0"
+        else:
+            data += value.to_bytes(8 if kind == 5 else 4, "big")
+    return struct.pack(">II", len(values), len(data)) + entries + data
+
+
 def packages(tree: Path, time: int) -> Path:
     file = tree / "var/lib/rpm/rpmdb.sqlite"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -60,6 +73,27 @@ def test_builds_at_different_times_have_equal_databases(tmp_path: Path) -> None:
         rpmdb.settle(tmp_path / name, EPOCH)
         made.append([file.read_bytes() for file in files])
     assert made[0] == made[1]
+
+
+def test_what_is_installed_is_told_without_keys_and_whatever_the_size(tmp_path: Path) -> None:
+    one = described({1000: "bash", 1001: "5.1", 1002: "9.el9", 1022: "x86_64", 1009: 100})
+    epoch = described({1000: "vim", 1001: "9", 1002: "1", 1003: 2, 1022: "noarch", 5009: 1 << 33})
+    key = described({1000: "gpg-pubkey", 1001: "8483c65d", 1002: "5ccc5b19"})
+    with closing(sqlite3.connect(packages(tmp_path, EPOCH))) as database:
+        database.execute("DELETE FROM Packages")
+        rows = [(epoch,), (key,), (one,)]
+        database.executemany("INSERT INTO Packages (blob) VALUES (?)", rows)
+        database.commit()
+    assert rpmdb.installed(tmp_path) == (
+        ("bash", "5.1-9.el9", "x86_64", 100),
+        ("vim", "2:9-1", "noarch", 1 << 33),
+    )
+
+
+def test_nothing_is_installed_where_there_is_no_database_or_a_damaged_one(tmp_path: Path) -> None:
+    assert rpmdb.installed(tmp_path) == ()
+    packages(tmp_path, EPOCH).write_bytes(b"no database")
+    assert rpmdb.installed(tmp_path) == ()
 
 
 def test_a_tree_without_databases_stays_as_it_is(tmp_path: Path) -> None:

@@ -7,4 +7,4 @@ trap 'status=$?; ((status)) || echo environment.d/11-b.bash calls exit, which en
 source '/hooks/it'"'"'s here/11-b.bash'
 { set +x; } 2>/dev/null
 trap - EXIT
-command -p env -0 >&3
+command -p env -0 "/umask=$(umask)" "/directory=$PWD" >&3

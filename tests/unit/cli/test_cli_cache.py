@@ -13,7 +13,7 @@ import pytest
 
 from imagebuilder.cache.downloads import Downloads
 from imagebuilder.cache.model import Layer, Origin
-from imagebuilder.cache.outputs import OutputStore
+from imagebuilder.cache.outputs import Made, OutputStore
 from imagebuilder.cache.store import Store
 from imagebuilder.cli import cache
 from imagebuilder.errors import ConfigError
@@ -236,7 +236,8 @@ def test_prune_removes_downloads_as_well(store: Store, cli: Run) -> None:
 def test_outputs_are_counted_checked_and_pruned(tmp_path: Path, cli: Run) -> None:
     outputs, image, key = OutputStore(tmp_path / "outputs"), tmp_path / "image", "a" * 64
     image.write_bytes(b"content" * 1000)
-    outputs.keep(key, [image], {})
+    made = Made(image, "0" * 64, image.stat().st_mtime_ns)
+    outputs.keep(key, [made], {})
     assert "1 set of outputs, " in cli("du")[1]
     assert "1 set of outputs checked, 0 changed" in cli("verify")[1]
     image.write_bytes(b"other")
@@ -244,6 +245,6 @@ def test_outputs_are_counted_checked_and_pruned(tmp_path: Path, cli: Run) -> Non
     assert status == 0
     assert "1 set of outputs checked, 1 changed since and forgotten" in text
     assert outputs.entries() == {}
-    outputs.keep(key, [image], {})
+    outputs.keep(key, [made._replace(modified=image.stat().st_mtime_ns)], {})
     assert "1 set of outputs removed" in cli("prune", "--all")[1]
     assert image.read_bytes() == b"other"

@@ -281,7 +281,7 @@ def test_the_lists_of_a_suite_are_renewed() -> None:
     ("files", "suite", "fields", "said"),
     [
         (REPOSITORY, "other", CONTROL, "there is no suite 'other'"),
-        ({}, "", CONTROL, "say which suite"),
+        ({}, "", CONTROL, "there is no suite"),
         ({"dists/test/Release": b"Suite: test\n"}, "test", CONTROL, "has no list of packages"),
         (REPOSITORY, "", CONTROL.replace("amd64", "arm64"), "is for no architecture of dists/test"),
     ],

@@ -3,7 +3,7 @@ from uuid import UUID
 import pytest
 
 from imagebuilder.disk import graph
-from imagebuilder.disk.fstab import fstab
+from imagebuilder.disk.fstab import fields, fstab
 from imagebuilder.disk.graph import Node
 from imagebuilder.disk.model import Device, Disk, Filesystem, Partition, Partitioning, Table
 from imagebuilder.errors import ConfigError
@@ -82,6 +82,7 @@ def test_a_missing_base_is_named_with_one_that_may_be_meant() -> None:
 
 
 def test_fstab_lists_labels_in_the_order_of_mounting() -> None:
+    assert [fields(fs) for fs in DISK.filesystems[:2]] == [("sw", 0, 0), ("noatime", 1, 2)]
     assert fstab(DISK) == (
         "LABEL=root / ext4 defaults 0 1\n"
         r"LABEL=data /var/my\040data ext4 noatime 1 2" + "\n"

@@ -1,9 +1,10 @@
 import re
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from imagebuilder import schema
+from imagebuilder import registry, schema
 from imagebuilder.disk import gpt
 from imagebuilder.disk.load import load
 from imagebuilder.disk.model import Defaults, Disk, Table
@@ -219,3 +220,28 @@ def test_what_is_wrong_is_named_with_its_place(text: str, message: str) -> None:
         disk(text)
     assert message in str(caught.value)
     assert re.match(r"(2 things are in the way:\n- )?b.yaml:", str(caught.value))
+
+
+def test_a_plugin_in_python_is_refused_with_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = tmp_path / "dib_luks-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: dib-luks\nVersion: 1.0\n")
+    group = registry.BLOCK_DEVICE_PLUGINS
+    (about / "entry_points.txt").write_text(f"[{group}]\nluks = dib_luks:Luks\nmkfs = x:Y\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry.foreign_block_device_plugins.cache_clear()
+    text = "- local_loop:\n    name: image0\n    luks: {passphrase: x}\n"
+    wanted = (
+        r"b.yaml:{}: Config entry is not a plugin value: .*luks.*\n"
+        r".*'luks' of the Python package 'dib-luks' is not loaded: .* --attached"
+    )
+    try:
+        with pytest.raises(ConfigError, match=wanted.format("3:11")):
+            disk(text)
+        with pytest.raises(ConfigError, match=wanted.format("1:3")):
+            disk("- luks: {base: image0}\n")
+        assert disk(BARE).root.name == "mkfs_root"
+    finally:
+        registry.foreign_block_device_plugins.cache_clear()

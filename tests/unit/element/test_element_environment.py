@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagebuilder.element.environment import (
+    Settled,
     check,
     check_required,
     defaults,
@@ -59,7 +60,9 @@ def source(tmp_path: Path) -> Source:
                 text=True,
                 check=False,
             )
-        return Answer(done.returncode, done.stdout, done.stderr, parse(block.read_bytes()))
+        return Answer(
+            done.returncode, done.stdout, done.stderr, parse(block.read_bytes()).variables
+        )
 
     return run
 
@@ -122,11 +125,16 @@ def test_bashs_own_variables_are_dropped() -> None:
     block = (
         b"_=/usr/bin/env\0SHLVL=1\0PWD=/\0OLDPWD=/x\0B=2=3\0A=\xff\0E=\0BASH_FUNC_f%%=() { :\n}\0"
     )
-    assert parse(block) == {"A": "\udcff", "B": "2=3", "BASH_FUNC_f%%": "() { :\n}", "E": ""}
+    assert parse(block).variables == {
+        "A": "\udcff",
+        "B": "2=3",
+        "BASH_FUNC_f%%": "() { :\n}",
+        "E": "",
+    }
 
 
 def test_an_empty_answer_has_no_variables() -> None:
-    assert parse(b"") == {}
+    assert parse(b"") == Settled(variables={})
 
 
 def element(*variables: Variable, path: Path = Path("/e")) -> Element:

@@ -1,4 +1,6 @@
 import hashlib
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,24 @@ def test_a_copy_is_equal_and_keeps_the_holes(tmp_path: Path) -> None:
         == assembled.allocated(Image(file=disk))
         < MIB
     )
+
+
+def test_a_file_of_another_filesystem_is_copied_too(tmp_path: Path) -> None:
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs two filesystems")
+    with (
+        tempfile.NamedTemporaryFile(dir=memory) as source,
+        (tmp_path / "copy").open("w+b") as target,
+    ):
+        source.write(b"begin".ljust(5000, b"."))
+        source.seek(2**20)
+        source.write(b"end")
+        source.flush()
+        with pytest.raises(OSError, match="cross-device"):
+            os.copy_file_range(source.fileno(), target.fileno(), 1, 0, 0)
+        sparse.copy(source.fileno(), target.fileno())
+        assert (tmp_path / "copy").read_bytes() == Path(source.name).read_bytes()
 
 
 @pytest.mark.parametrize("length", [0, 1, sparse.CHUNK, sparse.CHUNK + 1])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from imagebuilder.iso import arguments, grubcfg, isolinuxcfg, menu
 from imagebuilder.iso.arguments import ArgumentChange
 from imagebuilder.iso.menu import Loader, MenuChange
-from imagebuilder.remaster.iso_plan import relabelled
+from imagebuilder.process import find
+from imagebuilder.remaster.iso_menus import relabelled
 
 UBUNTU = """\
 set timeout=30
@@ -97,8 +101,32 @@ def test_isolinux_counts_in_tenths_of_seconds() -> None:
 
 
 def test_isolinux_default_is_a_label() -> None:
-    assert "default rescue\n" in isolinuxcfg.changed(ISOLINUX, MenuChange(default="Rescue mode"))
-    assert "default rescue\n" in isolinuxcfg.changed(ISOLINUX, MenuChange(default="1"))
+    plain = ISOLINUX.replace("vesamenu.c32", "install")
+    for wanted in ("Rescue mode", "1"):
+        assert isolinuxcfg.changed(plain, MenuChange(default=wanted)).startswith("default rescue\n")
+
+
+def test_a_program_that_shows_isolinux_menu_goes_on_to_do_that() -> None:
+    marked = ISOLINUX.replace("label install\n", "label install\n\tmenu default\n")
+    for wanted in ("Rescue mode", "1"):
+        new = isolinuxcfg.changed(marked, MenuChange(default=wanted))
+        assert new == ISOLINUX.replace("label rescue\n", "label rescue\n\tmenu default\n")
+
+
+INCLUDING = (
+    "# D-I config version 2.0\npath \ninclude menu.cfg\ndefault vesamenu.c32\nprompt 0\ntimeout 0\n"
+)
+INCLUDED = ISOLINUX[ISOLINUX.index("label install") :]
+
+
+def test_the_entries_of_isolinux_may_be_in_files_that_it_includes() -> None:
+    assert isolinuxcfg.entries(INCLUDING) == []
+    change = MenuChange(default="Rescue mode", timeout=0)
+    assert isolinuxcfg.changed(INCLUDING, change) == INCLUDING.replace("timeout 0", "timeout 1")
+    assert isolinuxcfg.changed(INCLUDED, change) == INCLUDED.replace(
+        "label rescue\n", "label rescue\n\tmenu default\n"
+    )
+    assert isolinuxcfg.changed("prompt 1\ninclude menu.cfg\n", change).startswith("prompt 1\n")
 
 
 def test_grubs_default_is_quoted_unless_it_is_a_number() -> None:
@@ -109,7 +137,45 @@ def test_grubs_default_is_quoted_unless_it_is_a_number() -> None:
 def test_entries_that_are_dropped_go_with_their_braces() -> None:
     new = grubcfg.changed(UBUNTU, MenuChange(drop=("UEFI*", "Boot*")))
     assert [entry.title for entry in grubcfg.entries(new)] == ["Try or Install Ubuntu Server"]
-    assert new.endswith('if [ "$grub_platform" = "efi" ]; then\nfi\n')
+    assert new.endswith('if [ "$grub_platform" = "efi" ]; then\nset nothing=\nfi\n')
+
+
+PROXMOX = """\
+if [ "$pmx" = "" ]; then
+submenu 'Advanced Options' {
+  menuentry 'Debug' --class debian {
+    linux /boot/linux26 ro
+  }
+}
+else  # here
+  set x=y
+fi
+menuentry 'Install Proxmox VE (Graphical)' --class debian {
+    linux $root/boot/linux26 ro quiet
+}
+"""
+
+
+@pytest.mark.skipif(find("grub-script-check") is None, reason="needs grub-common")
+@pytest.mark.parametrize("text", [UBUNTU, DEBIAN, PROXMOX])
+@pytest.mark.parametrize(
+    "change",
+    [
+        MenuChange(timeout=0, default="It's", rename=(("Graphical install", "It's"),)),
+        MenuChange(keep=("Try*", "Install*", "Graphical*")),
+        MenuChange(keep=("Debug", "UEFI*")),
+        MenuChange(arguments=ArgumentChange(add=("a b", "ds=nocloud;s=/x/", "x={y}", "it's"))),
+        MenuChange(arguments=ArgumentChange(add=('dyndbg="file x +p"', "a\\b", '"a b"'))),
+    ],
+)
+def test_what_becomes_of_a_menu_is_a_script_for_grub(
+    text: str, change: MenuChange, tmp_path: Path
+) -> None:
+    for number, script in enumerate((text, grubcfg.changed(text, change))):
+        (tmp_path / str(number)).write_text(script)
+        words = ["grub-script-check", str(tmp_path / str(number))]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), script
 
 
 def test_entries_that_are_not_kept_go() -> None:
@@ -136,6 +202,10 @@ def test_entries_are_renamed() -> None:
         ("a b", ArgumentChange(add=("a", "c")), "a b c"),
         ("", ArgumentChange(add=("ds=nocloud;s=/x",)), '"ds=nocloud;s=/x"'),
         ('"a b" c', ArgumentChange(remove=("c",)), '"a b"'),
+        ("", ArgumentChange(add=('dyndbg="file x +p"',)), r'"dyndbg=\"file x +p\""'),
+        (r'"a=\"b c\"" d', ArgumentChange(add=("e",)), r'"a=\"b c\"" d e'),
+        ("it's 5", ArgumentChange(add=("e",)), "it's 5 e"),
+        ("", ArgumentChange(add=('"a b"', "it's")), '"a b" "it\'s"'),
     ],
 )
 def test_arguments_are_added_and_removed(given: str, change: ArgumentChange, expected: str) -> None:
@@ -188,3 +258,61 @@ def test_a_volume_id_changes_where_it_is_looked_for() -> None:
     assert relabelled(text, "OLD 1", "NEW 2") == (
         "search -l 'NEW 2'\nlinux root=live:CDLABEL=NEW\\x202 stage2=hd:LABEL=NEW\\x202:x OLD 1\n"
     )
+
+
+SUBMENUS = """\
+menuentry --hotkey=g 'Graphical install' {
+    linux /install.amd/vmlinuz
+}
+menuentry --class debian --id=i 'Install' {
+    linux /install.amd/vmlinuz
+}
+submenu --hotkey=a 'Advanced options ...' {
+    menuentry '... Expert install' {
+        linux /install.amd/vmlinuz priority=low
+    }
+}
+menuentry "Say \\"hi\\"" {
+    linux /hi
+}
+"""
+
+
+def test_titles_of_grubs_entries_come_after_options_and_may_have_quotes() -> None:
+    titles = [entry.title for entry in grubcfg.entries(SUBMENUS)]
+    assert titles == ["Graphical install", "Install", "... Expert install", 'Say "hi"']
+    assert grubcfg.submenus(SUBMENUS) == ["Advanced options ..."]
+
+
+@pytest.mark.parametrize(
+    "change", [MenuChange(keep=("Install",)), MenuChange(drop=("Adv*", "Graph*", "Say*"))]
+)
+def test_a_submenu_goes_by_its_title_or_with_its_last_entry(change: MenuChange) -> None:
+    begin = SUBMENUS.index("menuentry --class")
+    assert grubcfg.changed(SUBMENUS, change) == SUBMENUS[begin : SUBMENUS.index("submenu")]
+
+
+def test_a_new_title_with_quotes_is_one_word_for_grub() -> None:
+    rename = (("Install", 'It\'s "new"'), ("Advanced options ...", "More"))
+    new = grubcfg.changed(SUBMENUS, MenuChange(rename=rename, default='It\'s "new"'))
+    assert "set default='It'\"'\"'s \"new\"'\n" in new
+    assert grubcfg.entries(new)[1].title == 'It\'s "new"'
+    assert grubcfg.submenus(new) == ["More"]
+    assert "--class debian --id=i 'It'" in new
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("search --set=root -l 'OLD'", "search --set=root -l 'NEW ID'"),
+        ("search --label OLD --set=root", "search --label 'NEW ID' --set=root"),
+        (
+            "linux /k inst.stage2=hd:LABEL=OLD quiet",
+            r"linux /k inst.stage2=hd:LABEL=NEW\x20ID quiet",
+        ),
+        ("append root=live:CDLABEL=OLD", r"append root=live:CDLABEL=NEW\x20ID"),
+        ("search --label OLDER", "search --label OLDER"),
+    ],
+)
+def test_a_volume_id_with_a_space_is_written_as_its_place_wants_it(before: str, after: str) -> None:
+    assert relabelled(before, "OLD", "NEW ID") == after

@@ -94,6 +94,17 @@ def test_padding_that_is_cut_off_does_not_matter(tmp_path: Path) -> None:
     assert probe(put(tmp_path, image(blocks=36)[: 37 * SECTOR])).end == 36 * SECTOR
 
 
+def test_padding_inside_the_volume_may_be_cut_off_and_nothing_else(tmp_path: Path) -> None:
+    iso = probe(put(tmp_path, image()[: 37 * SECTOR]))
+    assert iso.cut == (END - 37) * SECTOR
+    assert "HELLO.TXT" in tree.load(iso).nodes
+    path = put(tmp_path, image(boot=False)[: FILE * SECTOR + 5])
+    with pytest.raises(
+        ConfigError, match=r"truncated: HELLO\.TXT ends at byte 45062, the file has"
+    ):
+        tree.load(probe(path))
+
+
 def udf() -> bytes:
     made = image()
     made[19 * SECTOR + 1 : 19 * SECTOR + 6] = b"BEA01"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -125,6 +126,19 @@ def test_python_is_left_to_flake8(repository: Path, capsys: pytest.CaptureFixtur
     assert dib_lint.main([]) == 1
     said = "failed flake8" if shutil.which("flake8") else "flake8 is not installed"
     assert said in capsys.readouterr().out
+
+
+def test_flake8_of_a_virtual_environment_counts(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(repository, "bin/51-x", "#!/usr/bin/env python3\nimport os\n")
+    program = repository / "venv/flake8"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho F401 of the venv; exit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    assert dib_lint.main([]) == 1
+    assert "F401 of the venv" in capsys.readouterr().out
 
 
 def test_a_missing_directory_is_an_error(

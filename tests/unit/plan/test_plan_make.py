@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from imagebuilder.element.load import builtin
-from imagebuilder.errors import ConfigError, ElementError
+from imagebuilder.errors import BuildError, ConfigError, ElementError
 from imagebuilder.options import parse
 from imagebuilder.plan import make, show
 from imagebuilder.plan.model import Draft, Plan
@@ -58,6 +58,46 @@ def test_variables_are_the_contracts(drafted: Drafted, tmp_path: Path) -> None:
     assert variables["DIB_MOUNTPOINTS"] == "/"
     assert variables["ELEMENTS_PATH"] == f"{tmp_path}:{builtin()}"
     assert variables["EXTRA_LEVEL"] == "3"
+
+
+def test_variables_of_options_are_as_they_were_given(drafted: Drafted) -> None:
+    words = ("-n", "extra", "--image-size", "1", "--image-size=0.3GB", "--min-tmpfs", "0.5")
+    variables = drafted(*words, DIB_IMAGE_EXTRA_SIZE="7 MB", DIB_MIN_TMPFS="9").variables
+    assert variables["DIB_IMAGE_SIZE"] == "0.3GB"
+    assert variables["DIB_IMAGE_EXTRA_SIZE"] == "7 MB"
+    assert variables["DIB_MIN_TMPFS"] == "0.5"
+    assert (variables["SKIP_BASE"], variables["IMAGE_TYPE"]) == ("1", "qcow2")
+    assert variables["OUT_IMAGE_PATH"] == ""
+    assert drafted("-n", "extra", DIB_IMAGE_SIZE="3GB").variables["DIB_IMAGE_SIZE"] == "3GB"
+    assert "DIB_IMAGE_SIZE" not in drafted("-n", "extra").variables
+
+
+FULL = """\
+- local_loop: {name: image0}
+- partitioning:
+    base: image0
+    label: mbr
+    partitions:
+      - {name: root, flags: [primary], size: 100%, mkfs: {mount: {mount_point: /}}}
+      - {name: more, flags: [primary], size: 1GiB}
+"""
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (FULL, "no room for partition 'more'"),
+        (FULL.replace("100%", "300MiB"), "1 GiB is too small"),
+        (FULL.replace("[primary], size: 100%", "[], size: 9%"), "All primary partitions"),
+    ],
+)
+def test_a_disk_that_nothing_fits_on_is_refused_before_it_is_built(
+    drafted: Drafted, document: str, message: str
+) -> None:
+    words = ("-n", "extra", "--image-size", "1")
+    with pytest.raises(BuildError, match=message):
+        drafted(*words, DIB_BLOCK_DEVICE_CONFIG=document)
+    assert drafted(*words, "-t", "tar", DIB_BLOCK_DEVICE_CONFIG=document).types == ("tar",)
 
 
 def test_an_empty_declared_variable_takes_its_default(drafted: Drafted) -> None:
