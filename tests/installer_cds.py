@@ -152,6 +152,7 @@ def debian(place: Path, images: Path, loaders: Path) -> Path:
     (top / ".disk/info").write_text("Debian GNU/Linux 12 - Unofficial amd64 NETINST\n")
     shutil.copy(PARTS / "debian/grub.cfg", top / "boot/grub")
     isolinux = iso_layouts.isolinux(top)
+    shutil.copy(images / "boot-screens/ldlinux.c32", isolinux)
     for name in ("isolinux.cfg", "txt.cfg"):
         shutil.copy(PARTS / "debian" / name, isolinux)
     named = [Path(shutil.copy(loaders / path, place / name)) for name, path in LOADERS.items()]

@@ -79,10 +79,15 @@ def with_sources(site: Site, given: Iterable[str], arguments: Sequence[str] = ()
     that had none becomes its default.
     """
     entries = {entry.name: entry for entry in site.entries}
+    seen: set[str] = set()
     for text in given:
         name, equals, rest = text.partition("=")
         if not equals or not NAME.fullmatch(name):
             name, rest = _name(text), text
+        if name in seen:
+            what, hint = f"the entry {name!r} has a source already", "name it: NAME=SOURCE"
+            raise ConfigError(what, where=f"--from {text}", hint=hint)
+        seen.add(name)
         source = _source_of(rest)
         blank = Entry(name=name, where=f"--from {text}", title=name, source=None, own=Additions())
         entries[name] = replace(entries.get(name, blank), source=source)

@@ -108,7 +108,8 @@ def _of_ramdisk(name: Path, where: str) -> tuple[Path, tuple[Path, ...]]:
         if all(path.exists() for path in pair):
             return pair[0], (pair[1],)
     tried = " nor ".join(f"{name}{kernel} and {name}{initrd}" for kernel, initrd in SUFFIXES)
-    raise ConfigError(f"there are neither {tried}", where=where)
+    hint = "KERNEL,INITRD names files, NAME.iso an ISO image"
+    raise ConfigError(f"there are neither {tried}", where=where, hint=hint)
 
 
 def _of_files(kernel: Path, initrds: tuple[Path, ...], where: str) -> Parts:

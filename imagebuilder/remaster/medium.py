@@ -125,6 +125,9 @@ def write(source: Path, output: Output, run: Runner) -> Artefact:
 
 def _base(output: Output) -> Path | None:
     given = output.environment.get(BASE, "").removeprefix("file://").removeprefix("file:")
+    if "://" in given:
+        hint = "download it first, and give its path"
+        raise ConfigError(f"not a file of the build host: {given}", where=BASE, hint=hint)
     return Path(given) if given else None
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,9 +137,26 @@ def test_a_cd_that_cannot_be_copied_is_refused_before_any_work(
         assert done.returncode == 1
         assert message in done.stdout
         assert "root begins" not in done.stdout
+    done = custom(workshop, base, DIB_BASE_ISO="https://example.org/x.iso")
+    assert "DIB_BASE_ISO: not a file of the build host: https://example.org/x.iso" in done.stdout
     done = custom(workshop, base, DIB_ISO_VOLUME_ID="x" * 33)
     assert "a volume id has at most 32 characters" in done.stdout
     assert not (workshop.directory / "custom.iso").exists()
+
+
+def test_too_little_room_is_said_before_any_work(workshop: Workshop, base: Path) -> None:
+    small = workshop.directory / "small"
+    small.mkdir()
+    done = subprocess.run(
+        ["unshare", "-m", "bash", "-c", f'mount -t tmpfs -o size=1m none {small} && exec "$@"', "-",
+         sys.executable, "-m", "imagebuilder", "build", "-n", "-t", "iso", "-o", f"{small}/custom",
+         "debian-installer-iso"],
+        cwd=workshop.directory, env=workshop.variables({"DIB_BASE_ISO": str(base)}),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 5, done.stdout
+    assert f"{small}/custom.iso: no space for it: " in done.stdout
+    assert "root begins" not in done.stdout
 
 
 def test_a_cd_that_no_element_changes_is_copied(workshop: Workshop, base: Path) -> None:

@@ -100,3 +100,4 @@ def test_a_signature_is_made_again_or_missed(workshop: Workshop, base: Path) -> 
     new = workshop.directory / "new.squashfs"
     verify = ["gpg", "--batch", "--quiet", "--verify", f"{new}.gpg", str(new)]
     subprocess.run(verify, env=environment, check=True, capture_output=True)
+    subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)

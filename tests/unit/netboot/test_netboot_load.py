@@ -115,6 +115,12 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
         assert mistake in str(caught.value)
 
 
+def test_two_sources_of_one_name_are_refused() -> None:
+    blank = Site(where="--from", entries=())
+    with pytest.raises(ConfigError, match="the entry 'a' has a source already"):
+        load.with_sources(blank, ["x/a.iso", "y/a.iso"])
+
+
 def test_an_entry_without_a_source_needs_one_from_the_command_line(tmp_path: Path) -> None:
     made = site(tmp_path, "entries: {a: {title: A}}\n")
     with pytest.raises(ConfigError, match="the entry 'a' has no kernel"):
