@@ -1,8 +1,9 @@
 """A copy of an ISO image with other contents in files that are there: what to write where.
 
-Nothing moves. A new content goes to where the old one is, and the records of the file say how long
-it is, from when, and whose, in every tree that names it. Whatever starts the image and whatever
-covers it stays byte for byte. What does not fit is for xorriso, which writes everything anew.
+A new content goes to where the old one is, or, if it is too long, into the zeros that pad the
+volume; the records of the file say where and how long it is, from when, and whose, in every tree
+that names it. Nothing else moves. Whatever starts the image and whatever covers it stays byte for
+byte. What does not fit is for xorriso, which writes everything anew.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from imagebuilder.iso import hfsplus, records, rockridge, views
-from imagebuilder.iso.model import SECTOR, Node
+from imagebuilder.iso.model import BLOCK, SECTOR, Node
 from imagebuilder.iso.tables import Read
 from imagebuilder.iso.tree import Tree
 from imagebuilder.iso.views import FileRecord, View
@@ -24,6 +25,7 @@ REGULAR = 0o100000
 PLAIN_ID = re.compile(r"[ -~]+")
 LAST = 2155  # the last year that fits a record's date
 LONG_FORM = 0x80
+BACKUP = 64 * 512  # bytes at the end of a disk with a GPT in which its second copy lies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +70,18 @@ def writes(files: Tree, wanted: Wanted) -> list[Write]:
             file.seek(start)
             return file.read(length)
 
-        nodes = {path: _fitting(files, path, news) for path, news in wanted.files.items()}
+        nodes = {path: _plain(files, path, news) for path, news in wanted.files.items()}
         _check_alone(files, nodes)
+        places = _places(files, nodes, wanted.files, read)
         every = views.views(files.iso, read)
         begin = hfsplus.volume(files.iso, read)
         if wanted.volume_id and (begin is not None or not PLAIN_ID.fullmatch(wanted.volume_id)):
             raise ValueError("the volume id is not only in descriptors")
-        news = {nodes[path].extents[0][0]: each for path, each in wanted.files.items()}
+        if begin is not None and any(at != _start(nodes[path]) for path, at in places.items()):
+            raise ValueError("the HFS+ catalog says where files are")
+        news = {_start(nodes[path]): (each, places[path]) for path, each in wanted.files.items()}
         return [
-            *(_content(nodes[path], each) for path, each in wanted.files.items()),
+            *(w for p, each in wanted.files.items() for w in _content(nodes[p], each, places[p])),
             *(Write(place=place, content=path) for place, path in wanted.outside.items()),
             *_volume_ids(every, wanted.volume_id),
             *_records(every, read, news, wanted.epoch),
@@ -84,18 +89,62 @@ def writes(files: Tree, wanted: Wanted) -> list[Write]:
         ]
 
 
-def _fitting(files: Tree, path: str, news: News) -> Node:
-    """The file at a path; raise ValueError unless the new content fits where the old one is."""
+def _plain(files: Tree, path: str, news: News) -> Node:
+    """The file at a path; raise ValueError unless it has one piece, and will have one."""
     node = files.nodes.get(path)
     if node is None or not node.is_file or node.packed or len(node.extents) != 1:
         raise ValueError(f"{path} is not a plain file in one piece")
-    if not 0 < news.size <= _room(node) or not node.size:
-        raise ValueError(f"{path} does not fit where it is")
+    if not news.size or not node.size:
+        raise ValueError(f"{path} has or had no content")
     return node
 
 
+def _start(node: Node) -> int:
+    return node.extents[0][0]
+
+
 def _room(node: Node) -> int:
-    return -(-node.extents[0][1] // SECTOR) * SECTOR
+    return _sectors(node.extents[0][1])
+
+
+def _sectors(length: int) -> int:
+    return -(-length // SECTOR) * SECTOR
+
+
+def _places(
+    files: Tree, nodes: Mapping[str, Node], news: Mapping[str, News], read: Read
+) -> dict[str, int]:
+    """The first byte of each new content; raise ValueError if there is not room for all of them."""
+    places = {path: _start(node) for path, node in nodes.items()}
+    growing = [path for path in sorted(nodes) if news[path].size > _room(nodes[path])]
+    place, end = _padding(files) if growing else (0, 0)
+    begun = place
+    for path in growing:
+        places[path], place = place, place + _sectors(news[path].size)
+    if place > end or read(begun, place - begun).strip(b"\0"):
+        raise ValueError(f"{', '.join(growing)} does not fit where it is")
+    return places
+
+
+def _padding(files: Tree) -> tuple[int, int]:
+    """Where the volume has nothing any more, and where it ends, or something else begins."""
+    iso = files.iso
+    named = [extent for node in files.nodes.values() for extent in node.extents]
+    named += [(image.start, image.size) for image in iso.images]
+    named += [(iso.catalog * SECTOR, SECTOR)]
+    used = _sectors(max(start + length for start, length in named))
+    ends = [iso.volume.blocks * SECTOR, iso.size]
+    if any(part.table == "GPT" for part in iso.partitions):
+        ends.append(iso.size - BACKUP)
+    for part in iso.partitions:
+        begin = part.start * BLOCK
+        if 0 < begin <= views.FIRST * SECTOR:  # the volume, which can be mounted by this partition
+            ends.append(part.end)
+        elif begin >= used:
+            ends.append(begin)
+        elif part.end > used and begin:  # it may only look as if nothing were there
+            ends.append(used)
+    return used, min(ends)
 
 
 def _check_alone(files: Tree, nodes: Mapping[str, Node]) -> None:
@@ -114,13 +163,17 @@ def _check_alone(files: Tree, nodes: Mapping[str, Node]) -> None:
             last, before = -(-end // SECTOR) * SECTOR, path
     used = [image.start for image in files.iso.images]
     for path, node in nodes.items():
-        start = node.extents[0][0]
+        start = _start(node)
         if any(start < place < start + _room(node) for place in used):
             raise ValueError(f"a boot image is inside {path}")
 
 
-def _content(node: Node, news: News) -> Write:
-    return Write(place=node.extents[0][0], content=news.content, room=_room(node))
+def _content(node: Node, news: News, place: int) -> Iterator[Write]:
+    start, room = _start(node), _room(node)
+    if place != start:
+        yield Write(place=start, content=b"", room=room)  # nothing is left of what it was
+        room = _sectors(news.size)
+    yield Write(place=place, content=news.content, room=room)
 
 
 def _volume_ids(every: list[View], volume_id: str) -> Iterator[Write]:
@@ -132,17 +185,18 @@ def _volume_ids(every: list[View], volume_id: str) -> Iterator[Write]:
 
 
 def _records(
-    every: list[View], read: Read, news: Mapping[int, News], epoch: int
+    every: list[View], read: Read, news: Mapping[int, tuple[News, int]], epoch: int
 ) -> Iterator[Write]:
     for view in every:
         root = records.parse(next(raw for _, raw in records.split(read(*view.root))))
         skip = rockridge.skipped(root.area)
         for record in views.file_records(view, read):
-            found = news.get(record.start)
-            if found is None or not record.size:
+            if record.start not in news or not record.size:
                 continue
             if not record.whole:
                 raise ValueError("a file is in several pieces")
+            found, place = news[record.start]
+            yield Write(place=record.place + 2, content=_both((place - view.base) // SECTOR))
             yield Write(place=record.place + 10, content=_both(found.size))
             yield Write(place=record.place + 18, content=_date(epoch))
             if not view.joliet:
@@ -165,12 +219,14 @@ def _rock_ridge(
             yield Write(place=place + 1, content=_date(epoch) * count)
 
 
-def _hfs(begin: int | None, read: Read, news: Mapping[int, News], epoch: int) -> Iterator[Write]:
+def _hfs(
+    begin: int | None, read: Read, news: Mapping[int, tuple[News, int]], epoch: int
+) -> Iterator[Write]:
     if begin is None:
         return
     for file in hfsplus.files(begin, read):
         if file.start in news:
-            for place, content in file.changed(news[file.start].size, epoch):
+            for place, content in file.changed(news[file.start][0].size, epoch):
                 yield Write(place=place, content=content)
 
 

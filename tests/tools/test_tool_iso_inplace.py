@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from iso_layouts import mkisofs
 
 from imagebuilder.errors import ConfigError
 from imagebuilder.initrd.source import Wish
@@ -35,7 +36,6 @@ from tests.tools.test_tool_iso import (
     debian,
     image_of,
     installer,
-    mkisofs,
     partition,
     proxmox,
     ubuntu,
@@ -115,6 +115,37 @@ def test_an_edit_that_fits_is_what_xorriso_would_write(
         assert facts(as_joliet(new.iso)) == facts(as_joliet(expected.iso))
     if old.iso.rock_ridge:
         assert theirs_read(target, node.path, tmp_path) == host.read_bytes()
+
+
+def test_a_file_grows_into_the_padding_and_nothing_else_moves(tmp_path: Path) -> None:
+    source, host = debian(tmp_path), tmp_path / "new"
+    old = tree.load(probe(source))
+    (node, content), place = edited(old), begin(old.nodes[edited(old)[0].path])
+    lists = {path for path in old.nodes if path.endswith("sum.txt")}
+    for number in range(2):
+        target = tmp_path / f"{number}.iso"
+        host.write_bytes(content.ljust((old.nodes[node.path].size + 9000) * (number + 1), b"%"))
+        story.remaster(source, Target(path=target), add(node.path, host))
+        new = tree.load(probe(target))
+        assert target.stat().st_size == source.stat().st_size
+        moved = {p for p, each in new.nodes.items() if begin(each) != begin(old.nodes[p])}
+        assert moved == {node.path}
+        assert new.read(node.path) == host.read_bytes()
+        if not number:
+            zeros = -(-node.size // 2048) * 2048
+            assert target.read_bytes()[place : place + zeros] == bytes(zeros)
+        kept = {*new.nodes} - {node.path} - lists
+        assert all(facts(new)[path] == facts(old)[path] for path in kept)
+        assert theirs_read(target, node.path, tmp_path) == host.read_bytes()
+        source = target
+
+
+@pytest.mark.parametrize("layout", ["ubuntu", "proxmox"])
+def test_where_a_file_cannot_grow_it_is_left_to_xorriso(layout: str, tmp_path: Path) -> None:
+    """Ubuntu's padding is behind its partition, and HFS+ has a catalog of its own."""
+    source = LAYOUTS[layout](tmp_path)
+    with pytest.raises(ValueError, match=r"does not fit|the HFS"):
+        written(source, ".disk/info", bytes(3000))
 
 
 def twice(source: Path, target: Path, changes: IsoChanges) -> None:
@@ -220,8 +251,8 @@ def written(source: Path, path: str, content: bytes) -> list[inplace.Write]:
 @pytest.mark.parametrize(
     ("path", "content", "why"),
     [
-        ("casper/initrd", bytes(5000), "does not fit"),
-        ("casper/initrd", b"", "does not fit"),
+        ("casper/initrd", bytes(2**20), "does not fit"),
+        ("casper/initrd", b"", "has or had no content"),
         ("new", b"x", "is not a plain file"),
         ("casper", b"x", "is not a plain file"),
     ],
