@@ -5,7 +5,6 @@ It takes a quarter of an hour or more, so it is run only when IMAGEBUILDER_SLOW_
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from questions import ask
 
 if TYPE_CHECKING:
     from conftest import Workshop
@@ -56,20 +56,6 @@ QUESTIONS = {
 }
 
 
-def ask(workshop: Workshop) -> dict[str, str]:
-    """Boot the image as it was left the last time, and give each question's answer."""
-    script = "; ".join(f"echo '=={name}'; ( {what} ) 2>&1" for name, what in QUESTIONS.items())
-    done = workshop.imagebuilder(
-        "boot", "arm.qcow2", "--arch", "arm64", "--firmware", "uefi", "--timeout", "900",
-        "--overlay", "disk.qcow2", "--disk-size", "5GiB", "--expect", "login:",
-        "--run", script, "--json", "outcome.json",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
-    output = json.loads((workshop.directory / "outcome.json").read_text())["output"]
-    answers = re.split(r"==(\w+)\n", output)[1:]
-    return {name: text.strip() for name, text in zip(answers[::2], answers[1::2], strict=True)}
-
-
 def test_an_arm64_machine_is_what_a_user_expects(workshop: Workshop) -> None:
     settings = {"DIB_RELEASE": "bookworm", "DIB_CLOUD_INIT_DATASOURCES": "NoCloud"}
     done = subprocess.run(
@@ -79,7 +65,9 @@ def test_an_arm64_machine_is_what_a_user_expects(workshop: Workshop) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-    first, again = ask(workshop), ask(workshop)
+    words = ("--arch", "arm64", "--firmware", "uefi", "--timeout", "900")
+    kept = ("--overlay", "disk.qcow2", "--disk-size", "5GiB")
+    first, again = (ask(workshop, "arm.qcow2", QUESTIONS, *words, *kept) for _ in range(2))
     assert first["machine"].startswith("aarch64\n")
     assert first["machine"] == again["machine"]
     for answers in (first, again):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from questions import ask
 
 if TYPE_CHECKING:
     from conftest import Workshop
@@ -65,19 +66,6 @@ def boot(images: Workshop, image: Path, *words: str) -> subprocess.CompletedProc
     return images.imagebuilder("boot", str(image), "--timeout", "400", *words)
 
 
-def ask(images: Workshop, image: Path, *words: str) -> dict[str, str]:
-    """Boot an image, run the questions in it, and give each one's answer."""
-    script = "; ".join(
-        f"echo '=={name}'; ( {question} ) 2>&1" for name, question in QUESTIONS.items()
-    )
-    report = images.directory / "outcome.json"
-    expected = ("--expect", "login:", "--run", script)
-    done = boot(images, image, *expected, "--json", str(report), *words)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
-    answers = re.split(r"==(\w+)\n", json.loads(report.read_text())["output"])[1:]
-    return {name: text.strip() for name, text in zip(answers[::2], answers[1::2], strict=True)}
-
-
 def test_the_readmes_image_comes_up(images: Workshop, web: Path) -> None:
     done = boot(images, web, "--expect", "debian login:")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
@@ -109,7 +97,8 @@ def test_its_readers_accept_the_image(images: Workshop, web: Path) -> None:
 
 def test_a_cloud_machine_is_what_a_user_expects(images: Workshop, cloud: Path) -> None:
     disk = images.directory / f"{cloud.stem}-disk.qcow2"
-    first = ask(images, cloud, "--overlay", str(disk), "--disk-size", "5GiB")
+    kept = ("--overlay", str(disk), "--disk-size", "5GiB")
+    first = ask(images, str(cloud), QUESTIONS, *kept)
     check_sound(first)
     assert first["release"] == f"debian {cloud.stem}"
     assert not re.search(r"error(?!s: (\[\]|\{\}))", first["cloud"])
@@ -123,7 +112,7 @@ def test_a_cloud_machine_is_what_a_user_expects(images: Workshop, cloud: Path) -
     assert first["firmware"] == "bios"
     assert int(first["grub"]) >= 2
 
-    again = ask(images, cloud, "--overlay", str(disk), "--disk-size", "5GiB", "--firmware", "uefi")
+    again = ask(images, str(cloud), QUESTIONS, *kept, "--firmware", "uefi")
     check_sound(again)
     assert again["machine"] == first["machine"]
     assert again["firmware"] == "uefi"

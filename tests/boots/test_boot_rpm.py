@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import rpm_system
+from questions import ask
 from rpm_archive import NEEDED
 from signed_archive import Archive, served
 
@@ -26,7 +27,9 @@ pytestmark = [
         for tool in (*NEEDED, "grub-mkimage", "qemu-system-x86_64")
     ),
 ]
+CLOUD = ("cloud-init", "cloud-init-datasources", "openssh-server", "growroot", "devuser")
 QUESTIONS = {
+    "system": "systemctl is-system-running --wait",
     "failed": "systemctl --failed --no-legend --plain",
     "release": ". /etc/os-release; echo $ID $VERSION_ID",
     "cmdline": "cat /proc/cmdline",
@@ -36,71 +39,43 @@ QUESTIONS = {
     "dnf": "dnf --version | head -1",
     "machine": "cat /etc/machine-id",
     "address": "ip -4 -br address show scope global",
-    "system": "systemctl is-system-running --wait",
+    "cloud": "cloud-init status --long",
+    "network": "ls /etc/NetworkManager/system-connections",
+    "ssh": "systemctl is-active sshd",
 }
-REPORT = """\
-[Unit]
-Description=Report on the console
-[Service]
-ExecStart=/bin/bash /usr/local/sbin/report
-"""
 
 
 @pytest.fixture(scope="module")
 def centos(images: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A disk with a CentOS that grows, and that answers questions on its console."""
-    # A getty that starts meanwhile hangs up whoever has the port open: each line opens it anew.
-    lines = [
-        f"echo answer {name}: $({question}) > /dev/ttyS0" for name, question in QUESTIONS.items()
-    ]
-    wait = "systemctl is-system-running --wait"
-    end = "while sleep 3; do echo all said > /dev/ttyS0; done"  # whenever the prompt has come
-    images.element("reporting", {
-        "reporting/report": "\n".join([wait, *lines, end]),
-        "reporting/report.service": REPORT,
-        "install.d/60-reporting": """
-            here=$(dirname "$0")/../reporting
-            install -D -m 0755 "$here/report" /usr/local/sbin/report
-            install -D -m 0644 "$here/report.service" /etc/systemd/system/report.service
-            mkdir -p /etc/systemd/system/multi-user.target.wants
-            ln -s ../report.service /etc/systemd/system/multi-user.target.wants/
-        """,
-    })  # fmt: skip
+    """A machine for a cloud that offers NoCloud."""
     system = rpm_system.make(rpm_system.kept(tmp_path_factory))
     repositories = images.directory / "repositories"
     repositories.mkdir()
     with served(Archive(system.root)) as archive:
         (repositories / "system.repo").write_text(system.repository(archive.url))
         done = images.create(
-            "-o", "centos", "vm", "centos-minimal", "growroot", "reporting",
-            DIB_YUM_MINIMAL_BOOTSTRAP_REPOS=str(repositories),
+            "-o", "centos", "vm", "centos-minimal", *CLOUD,
+            DIB_YUM_MINIMAL_BOOTSTRAP_REPOS=str(repositories), DIB_CLOUD_INIT_DATASOURCES="NoCloud",
         )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:]
     return images.directory / "centos.qcow2"
 
 
-def ask(images: Workshop, image: Path, *words: str) -> dict[str, str]:
-    """Boot the image; its answers."""
-    done = images.imagebuilder(
-        "boot", str(image), "--timeout", "400", "--expect", "login:", "--expect", "all said", *words
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
-    said = re.findall(r"answer (\w+):(.*)", done.stdout)
-    return {name: text.strip() for name, text in said}
-
-
 def test_it_runs_has_grown_and_starts_again(images: Workshop, centos: Path) -> None:
     kept = ("--disk-size", "5GiB", "--overlay", str(images.directory / "disk.qcow2"))
-    first = ask(images, centos, *kept)
+    first = ask(images, str(centos), QUESTIONS, *kept)
     assert first["firmware"] == "bios"
     assert "console=ttyS0" in first["cmdline"]
     assert "not installed" not in first["packages"]
     assert first["dnf"] == "4.14.0"
-    again = ask(images, centos, *kept, "--firmware", "uefi")
+    again = ask(images, str(centos), QUESTIONS, *kept, "--firmware", "uefi")
     assert again["firmware"] == "uefi"
     assert again["machine"] == first["machine"]
     for answers in (first, again):
         assert answers["system"] == "running", answers
+        assert "status: done" in answers["cloud"]
+        assert answers["ssh"] == "active"
+        assert "cloud-init" in answers["network"]
         assert not answers["failed"]
         assert answers["release"] == "centos 9"
         assert "root=LABEL=cloudimg-rootfs" in answers["cmdline"]

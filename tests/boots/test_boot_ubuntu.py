@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import ubuntu_archive
+from questions import ask
 from signed_archive import Archive, served, signer
 
 if TYPE_CHECKING:
@@ -78,24 +79,9 @@ def variables(archive: Archive) -> dict[str, str]:
     return {"DIB_DISTRIBUTION_MIRROR": archive.url, "DIB_APT_KEYRING": str(archive.keyring)}
 
 
-def ask(images: Workshop, image: Path, *words: str) -> dict[str, str]:
-    """Boot an image, run the questions in it, and give each one's answer."""
-    script = "; ".join(
-        f"echo '=={name}'; ( {question} ) 2>&1" for name, question in QUESTIONS.items()
-    )
-    report = images.directory / "outcome.json"
-    done = images.imagebuilder(
-        "boot", str(image), "--timeout", "400", "--expect", "login:", "--run", script,
-        "--json", str(report), *words,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
-    answers = re.split(r"==(\w+)\n", json.loads(report.read_text())["output"])[1:]
-    return {name: text.strip() for name, text in zip(answers[::2], answers[1::2], strict=True)}
-
-
 def test_an_ubuntu_machine_is_what_a_user_expects(images: Workshop, cloud: Path) -> None:
-    disk = images.directory / "disk.qcow2"
-    first = ask(images, cloud, "--overlay", str(disk), "--disk-size", "5GiB")
+    kept = ("--overlay", str(images.directory / "disk.qcow2"), "--disk-size", "5GiB")
+    first = ask(images, str(cloud), QUESTIONS, *kept)
     assert first["system"] == "running", first
     assert not first["failed"]
     assert "status: done" in first["cloud"]
@@ -109,7 +95,7 @@ def test_an_ubuntu_machine_is_what_a_user_expects(images: Workshop, cloud: Path)
     assert first["firmware"] == "bios"
     assert int(first["grub"]) >= 2
 
-    again = ask(images, cloud, "--overlay", str(disk), "--disk-size", "5GiB", "--secure-boot")
+    again = ask(images, str(cloud), QUESTIONS, *kept, "--secure-boot")
     assert again["system"] == "running", again
     assert not again["failed"]
     assert "status: done" in again["cloud"]
