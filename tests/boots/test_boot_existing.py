@@ -201,8 +201,8 @@ def test_the_changed_image_starts_and_has_what_was_added(
 
 def log_in(machine: console.Session) -> None:
     """As root, with the password; a wrong one has to be refused before."""
+    machine.type("")  # asks getty for its prompt; login(1) would take it for a name without letters
     for password, answer in (("wrong", "Login incorrect"), (PASSWORD, r"root@\S+#")):
-        machine.type("")
         machine.await_("login: $")
         machine.type("root")
         machine.await_("Password: ")
