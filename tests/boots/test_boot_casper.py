@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NEEDED = ("qemu-system-x86_64", "mmdebstrap", "xorriso", "mcopy", "sqfs2tar", "tar2sqfs")
 pytestmark = [
+    slow,
     pytest.mark.boots,
     pytest.mark.skipif(os.geteuid() != 0, reason="builds as root here"),
     *(
@@ -41,11 +42,7 @@ SAID = (
     "ADDED BELOW: ACME 42",
     "THE MEDIUM IS sound",
 )
-MODES = (
-    "sb-cd",
-    *(pytest.param(mode, marks=slow) for mode in ("bios-cd", "bios-disk", "uefi-cd", "uefi-disk")),
-    pytest.param("sb-disk", marks=slow),
-)
+MODES = ("bios-cd", "bios-disk", "uefi-cd", "uefi-disk", "sb-cd", "sb-disk")
 
 
 @pytest.fixture(scope="module")

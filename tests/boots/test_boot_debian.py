@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from marks import slow
 from questions import ask
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def web(images: Workshop) -> Path:
     return images.directory / "web.qcow2"
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+@pytest.fixture(scope="module", params=[pytest.param("bookworm", marks=slow), "trixie"])
 def cloud(request: pytest.FixtureRequest, images: Workshop) -> Path:
     """A machine for a cloud that offers NoCloud."""
     done = images.create(
