@@ -51,6 +51,7 @@ FORGETFUL = Memory()
 RUN = 16  # most clusters that a thread takes at a time
 MOST_WORKERS = 8
 HELD = 128  # clusters held back: 8 MiB
+AHEAD = 16 * 2**20  # bytes after which the disk is told to begin to write
 
 HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQIIB7x")
 COMPRESSION_TYPE_BIT = 3
@@ -204,6 +205,7 @@ def refcounts(before: int) -> tuple[int, int]:
 def _write_data(runs: Iterable[_Run], file: BinaryIO) -> Map:
     placed = Map()
     held: list[tuple[int, bytes, bytes]] = []
+    begins = file.tell()
     for run in runs:
         begun = start = file.tell()
         for cluster, length, digest in run.packed:
@@ -212,6 +214,9 @@ def _write_data(runs: Iterable[_Run], file: BinaryIO) -> Map:
                 placed.contents[digest] = (start, length)
             start += length
         file.write(memoryview(run.buffer)[: start - begun])
+        if start - begins >= AHEAD:
+            os.posix_fadvise(file.fileno(), begins, start - begins, os.POSIX_FADV_DONTNEED)
+            begins = start
         held += run.plain
         if len(held) >= HELD:
             _write_plain(held, placed, file)

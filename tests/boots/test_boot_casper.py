@@ -129,7 +129,6 @@ def test_the_changed_installer_comes_up(images: Workshop, acme: Path, mode: str)
     starts(images, acme, mode, *SAID)
 
 
-@slow
 @pytest.mark.parametrize("mode", ["bios-cd", "sb-disk"])
 def test_a_live_ubuntu_comes_up(images: Workshop, live: Path, mode: str) -> None:
     starts(images, live, mode, "Welcome to .*Ubuntu", " login: ", "THE SYSTEM IS running")
