@@ -30,8 +30,11 @@ MOVED = "raw"  # takes the poured image itself, so it has to come last
 def outputs(pouring: Pouring, write_disks: Disks, memory: Memory) -> tuple[Artefact, ...]:
     """Write everything that was asked for; the artefacts in the order that was asked for."""
     asked = check.outputs(pouring.plan.draft, pouring.plan.epoch)
-    environment = pouring.plan.environment
-    wanted = [replace(output, memory=memory, environment=environment) for output in asked]
+    plan = pouring.plan
+    kept = not plan.request.no_cache
+    wanted = [
+        replace(output, memory=memory, environment=plan.environment, kept=kept) for output in asked
+    ]
     made = _make_all(pouring, [o for o in wanted if not _source(o).is_disk], _pack)
     disks = sorted((o for o in wanted if _source(o).is_disk), key=_turn)
     if disks:

@@ -60,13 +60,15 @@ class Output:
     gzip: str = ""  # the program to compress archives with, and its options; empty: none
     squashfs: str = "xz"  # how squashfs images are compressed
     memory: Memory = field(default_factory=Memory)  # earlier outputs, for formats that use it
+    kept: bool = False  # somebody will ask whether the file is as it was made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artefact:
     """A finished file under its final name.
 
-    `content` is what `holes.digest` said of it when it was last modified, at `modified` (in ns).
+    `content` is what `holes.digest` said of it when it was last modified, at `modified` (in ns);
+    nothing if the output is not `kept`.
     """
 
     path: Path

@@ -113,7 +113,8 @@ def checksum_line(digest: str, path: Path) -> str:
 def _publish(draft: _Draft, output: Output, known: Known | None = None) -> Artefact:
     with ExitStack() as stack:
         known = known or stack.enter_context(sparse.digesting(draft.fd, output.checksums))
-        content = stack.enter_context(ThreadPoolExecutor(1)).submit(holes.digest, draft.fd)
+        work = (lambda: holes.digest(draft.fd)) if output.kept else str
+        content = stack.enter_context(ThreadPoolExecutor(1)).submit(work)
         os.fsync(draft.fd)  # waits for the disk while others compute
         digests = known()
         lines = {kind: checksum_line(digest, output.path) for kind, digest in digests.items()}
