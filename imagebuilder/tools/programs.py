@@ -195,14 +195,14 @@ PROGRAMS = (
     ),
     Tool(
         name="newuidmap",
-        features=("rootless",),
+        features=("rootless", "test"),
         purpose="builds without root",
         packages=named("uidmap", "shadow-utils", "shadow"),
         version=(),
     ),
     Tool(
         name="newgidmap",
-        features=("rootless",),
+        features=("rootless", "test"),
         purpose="builds without root",
         packages=named("uidmap", "shadow-utils", "shadow"),
         version=(),
