@@ -7,6 +7,7 @@ however that happens (`prctl(2)`, PR_SET_PDEATHSIG).
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import shlex
 import shutil
@@ -14,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -24,6 +25,7 @@ from imagebuilder.errors import CommandError, ToolMissingError
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BASE_ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 PR_SET_PDEATHSIG = 1
+PIPE = 2**20  # what any user's pipe may hold, pipe(7), pipe-max-size
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ def reading(command: Command) -> Generator[IO[bytes], None, None]:
     with tempfile.TemporaryFile() as said:
         with _popen(command, subprocess.DEVNULL, subprocess.PIPE, said) as program:
             assert program.stdout
+            widen(program.stdout.fileno())
             try:
                 yield program.stdout
             except BaseException:
@@ -121,6 +124,7 @@ def writing(command: Command) -> Generator[IO[bytes], None, None]:
     with tempfile.TemporaryFile() as said:
         with _popen(command, subprocess.PIPE, said, said) as program:
             assert program.stdin
+            widen(program.stdin.fileno())
             try:
                 yield program.stdin
                 program.stdin.close()
@@ -131,6 +135,12 @@ def writing(command: Command) -> Generator[IO[bytes], None, None]:
                 program.kill()
                 raise
         checked(_told(command, program, said))
+
+
+def widen(pipe: int) -> None:
+    """Let a pipe hold more, so that the programs at its ends wait less for each other."""
+    with suppress(PermissionError):  # all pipes of an ordinary user may take only so much
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE)
 
 
 def _popen(command: Command, source: int, sink: int | IO[bytes], messages: IO[bytes]) -> Program:

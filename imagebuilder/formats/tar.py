@@ -12,7 +12,6 @@ as `manifest` (App Container Specification 0.8.11).
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import selectors
@@ -36,7 +35,6 @@ SUFFIXES = {"tar": ".tar", "tgz": ".tgz", "aci": ".aci"}
 FEATURES = ("tar",)
 ROOTFS = ("--transform", "flags=rh;s,^\\.,rootfs,")  # not what symbolic links lead to
 EMPTY = ("proc", "sys", "dev")  # kept as directories; what is in them is the kernel's
-PIPE = 2**20
 
 
 def write(source: Path, output: Output, run: Runner) -> Artefact:
@@ -101,7 +99,7 @@ def archived(command: Callable[[Path], Command]) -> Generator[bytes, None, None]
         stack.callback(os.close, reader)
         open_writer = stack.enter_context(ExitStack())
         open_writer.callback(os.close, writer)
-        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, PIPE)
+        process.widen(reader)
         started = command(Path(f"/proc/{os.getpid()}/fd/{writer}"))
         program = stack.enter_context(process.started(started))
         assert program.stdout
@@ -184,7 +182,7 @@ def _drained(
         selector.register(messages, selectors.EVENT_READ)
         while True:
             for key, _ in selector.select():
-                chunk = os.read(key.fd, PIPE)
+                chunk = os.read(key.fd, process.PIPE)
                 if key.fd == messages:
                     if not chunk:
                         selector.unregister(messages)

@@ -62,12 +62,14 @@ class TreeChanges:
 class Edit:
     """The changes worked out for one image, by real path.
 
-    `heirs` are names that get the content of a deleted first name of the same file.
+    `heirs` are names that get the content of a deleted first name of the same file; `names` is
+    all that there is afterwards.
     """
 
     gone: frozenset[str]
     new: tuple[Entry, ...]
     contents: Mapping[str, tuple[Change, ...]]
+    names: frozenset[str]
     heirs: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -169,7 +171,7 @@ def layer(target: Target, changes: TreeChanges, base: Path | None = None) -> Non
 
 def tried(image: Image, edit: Edit) -> Edit:
     """The same, once every change of a text fits; raise ConfigError for one that does not."""
-    for path, inode in image.files():
+    for path, inode in image.files() if edit.contents else ():
         if path in edit.contents:
             content = b"".join(image.pieces(inode))
             for change in edit.contents[path]:
@@ -198,7 +200,11 @@ def plan(root: Rootfs, changes: TreeChanges, where: str) -> Edit:
         raise ConfigError("nothing to do: no change was asked for", where=where)
     gone |= {entry.name for entry in new if entry.name in root}
     return Edit(
-        gone=frozenset(gone), new=tuple(new), contents=contents, heirs=dict(_heirs(root, gone))
+        gone=frozenset(gone),
+        new=tuple(new),
+        contents=contents,
+        names=frozenset((root.files.keys() - gone) | {entry.name for entry in new}),
+        heirs=dict(_heirs(root, gone)),
     )
 
 
@@ -358,7 +364,6 @@ def _like_base(root: Rootfs, entry: Entry) -> Entry:
 
 def _check(path: Path, image: Path, edit: Edit) -> None:
     """Raise BuildError unless the new image has the names that it should have."""
-    expected = ({*listing(image).files} - edit.gone) | {entry.name for entry in edit.new}
-    if wrong := sorted({*listing(path).files} ^ expected):
+    if wrong := sorted({name for name, _ in opened(path).files()} ^ edit.names):
         what = f"the new image does not hold what it should: {', '.join(wrong[:3])}"
         raise BuildError(what, where=str(image))

@@ -8,7 +8,8 @@ from __future__ import annotations
 import stat
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 from imagebuilder.codec import blocks
 from imagebuilder.codec.model import DamagedError
@@ -49,6 +50,9 @@ class Inode:
         return stat.S_ISDIR(self.mode)
 
 
+Make = Callable[..., Inode]  # with what the kind of file has of its own
+
+
 class Metadata:
     """Blocks of metadata that follow each other, to be read across their borders."""
 
@@ -81,6 +85,11 @@ class Cursor:
 
     def take(self, length: int) -> bytes:
         """The next bytes."""
+        content, after = self.metadata.block(self.place)
+        end = self.offset + length
+        if end <= len(content):  # almost always; the rest goes from block to block
+            piece, self.offset = content[self.offset : end], end
+            return piece
         pieces = []
         while length > 0:
             content, after = self.metadata.block(self.place)
@@ -94,7 +103,13 @@ class Cursor:
 
     def fields(self, layout: str) -> tuple[int, ...]:
         """The next fields, little-endian."""
-        return struct.unpack(f"<{layout}", self.take(struct.calcsize(f"<{layout}")))
+        known = _layout(layout)
+        return known.unpack(self.take(known.size))
+
+
+@lru_cache(256)
+def _layout(fields: str) -> struct.Struct:
+    return struct.Struct(f"<{fields}")
 
 
 def inode(cursor: Cursor, block: int) -> Inode:
@@ -102,19 +117,21 @@ def inode(cursor: Cursor, block: int) -> Inode:
     kind, mode, owner, group, mtime, number = cursor.fields("HHHHII")
     extended = kind > EXTENDED
     kind -= EXTENDED if extended else 0
-    made = Inode(number=number, mode=mode | TYPES[kind], owner=owner, group=group, mtime=mtime)
+    made = partial(
+        Inode, number=number, mode=mode | TYPES[kind], owner=owner, group=group, mtime=mtime
+    )
     if kind == 1:
         return _directory(cursor, made, extended=extended)
     if kind == 2:
         return _file(cursor, made, block, extended=extended)
     if kind == 3:
         _, length = cursor.fields("II")
-        return replace(made, target=cursor.take(length))
+        return made(target=cursor.take(length))
     if kind in (4, 5):
         _, device = cursor.fields("II")
         numbers = ((device >> 8) & 0xFFF, (device & 0xFF) | ((device >> 12) & 0xFFF00))
-        return replace(made, rdev=numbers)
-    return made
+        return made(rdev=numbers)
+    return made()
 
 
 def entries(cursor: Cursor, size: int) -> Iterator[tuple[bytes, int, int]]:
@@ -129,19 +146,19 @@ def entries(cursor: Cursor, size: int) -> Iterator[tuple[bytes, int, int]]:
             left -= 9 + length
 
 
-def _directory(cursor: Cursor, made: Inode, *, extended: bool) -> Inode:
+def _directory(cursor: Cursor, made: Make, *, extended: bool) -> Inode:
     if extended:
         _, size, start, _, _, offset, _ = cursor.fields("IIIIHHI")
     else:
         start, _, size, offset, _ = cursor.fields("IIHHI")
-    return replace(made, size=size, start=start, offset=offset)
+    return made(size=size, start=start, offset=offset)
 
 
-def _file(cursor: Cursor, made: Inode, block: int, *, extended: bool) -> Inode:
+def _file(cursor: Cursor, made: Make, block: int, *, extended: bool) -> Inode:
     if extended:
         start, size, _, _, fragment, offset, _ = cursor.fields("QQQIIII")
     else:
         start, fragment, offset, size = cursor.fields("IIII")
     count = size // block if fragment != NO_FRAGMENT else -(-size // block)
     data = cursor.fields(f"{count}I")
-    return replace(made, size=size, start=start, offset=offset, fragment=fragment, data=data)
+    return made(size=size, start=start, offset=offset, fragment=fragment, data=data)
