@@ -45,7 +45,8 @@ class Account:
     looked: Callable[[], Contents] = lambda: Contents((), None)
     layout: tuple[str, ...] = ()
     artefacts: tuple[Artefact, ...] = ()
-    memory: Memory = field(default_factory=Memory)  # of this build's outputs, and of earlier ones
+    recall: Callable[[], Memory] = Memory  # waits for what is known of earlier outputs
+    memory: Memory = field(default_factory=Memory)  # that, and this build's outputs
     unchanged: bool = False  # the outputs are those of an earlier build, and so is its report
 
     def listen(self, event: Event) -> None:

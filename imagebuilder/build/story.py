@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from imagebuilder import paths, registry, rpmdb
@@ -25,6 +26,7 @@ from imagebuilder.build import (
     usage,
 )
 from imagebuilder.build.attach import Attached, attach
+from imagebuilder.build.beside import Beside
 from imagebuilder.build.existing_disk import ExistingDisk
 from imagebuilder.build.pour import Pouring, poured, stage
 from imagebuilder.build.prepare import settle
@@ -67,6 +69,7 @@ def build(request: Request, listen: Listener) -> tuple[Artefact, ...]:
         key = finished.identify(plan, layers.known_id(tree), tree.digests)
         artefacts = finished.find(plan, key, listen)
         if not artefacts:
+            kept.recall = lasting.enter_context(Beside(partial(finished.memory, request))).result
             layers.grow(tree)
             key = finished.identify(plan, tree.id if tree.sure else "", tree.digests)
             artefacts = finished.find(plan, key, listen)
@@ -86,7 +89,7 @@ def _finish(
     write_disks = _finish_tree(pouring, tree, existing)
     kept.look_at(place.tree, soon=bool(existing or making.plan.draft.attached))
     usage.tell(making.plan.request, place.tree, kept.listen)
-    kept.memory = finished.memory(making.plan.request)
+    kept.memory = kept.recall()
     return convert.outputs(pouring, write_disks, kept.memory)
 
 

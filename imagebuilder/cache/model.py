@@ -1,12 +1,14 @@
-"""What the store is about, as values: a layer, what it came from, how much may be kept."""
+"""What the stores are about, as values: a layer, what it came from, how much may be kept."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from imagebuilder.errors import ConfigError
 from imagebuilder.sizes import UNITS, Size
@@ -70,6 +72,14 @@ class Limits:
     max_age: timedelta | None = timedelta(days=DEFAULT_DAYS)
 
 
+class Earlier(NamedTuple):
+    """An output that was made before, the index of its `clusters`, and what was `seen` of it."""
+
+    image: Path
+    clusters: Path
+    seen: tuple[int, int, int]
+
+
 class UnusableError(Exception):
     """An entry is no hit, for the reason given."""
 
@@ -88,6 +98,11 @@ class DamagedError(UnusableError):
     def __init__(self, *faults: str) -> None:
         super().__init__(", ".join(faults))
         self.faults = faults
+
+
+def seen(status: os.stat_result) -> tuple[int, int, int]:
+    """What is another as soon as somebody writes to a file: its size, and its times in ns."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def is_key(text: str) -> bool:

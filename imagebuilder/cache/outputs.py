@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from imagebuilder import holes
 from imagebuilder.cache.entry import decode, encode
-from imagebuilder.cache.model import DamagedError, Limits, checked_key, is_key
+from imagebuilder.cache.model import DamagedError, Earlier, Limits, checked_key, is_key, seen
 from imagebuilder.sizes import Size
 
 NOTHING: Mapping[Path, bytes] = MappingProxyType({})
@@ -98,15 +98,18 @@ class OutputStore:
         except (OSError, DamagedError, KeyError, TypeError, ValueError):
             return None
 
-    def indexed(self, most: int) -> tuple[tuple[Path, Path], ...]:
+    def indexed(self, most: int) -> tuple[Earlier, ...]:
         """Files that are as they were when they were made, and their indices; the newest last."""
-        found: list[tuple[Path, Path]] = []
+        found: list[Earlier] = []
         for key in reversed(self.entries()):
             outputs = self.find(key, use=False)
             for number, file in enumerate(outputs.files if outputs else ()):
                 link, index = self.link(key, number), self._index(key, number)
-                if len(found) < most and index.exists() and is_equal(file, link):
-                    found.insert(0, (link, index))
+                if len(found) == most or not (index.exists() and link.exists()):
+                    continue
+                then = seen(link.lstat())
+                if is_equal(file, link):
+                    found.insert(0, Earlier(link, index, then))
         return tuple(found)
 
     def link(self, key: str, number: int) -> Path:

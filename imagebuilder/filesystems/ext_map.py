@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 HEADER = struct.Struct("<HHHHI")
 EXTENT = struct.Struct("<IHHI")
+ONE = struct.Struct("<HHHHI IHHI 36x")  # the header, an extent, and room for three more
 INDEX = struct.Struct("<IIHH")
 MAGIC = 0xF30A
 LONGEST = 2**15  # blocks of an extent that is written
@@ -41,6 +42,8 @@ class Mapped:
 
 def extents(runs: Sequence[Run], block_size: int, take: Take) -> Mapped:
     """A tree of extents, with blocks for it from `take`."""
+    if len(runs) == 1 and runs[0].blocks <= LONGEST:  # almost every file
+        return Mapped(area=_alone(*runs[0]))
     entries = [
         (run.logical, EXTENT.pack(run.logical, run.blocks, run.physical >> 32, _low(run.physical)))
         for run in _split(runs)
@@ -75,6 +78,11 @@ def pointers(runs: Sequence[Run], block_size: int, take: Take) -> Mapped:
     direct += [first.get(0, 0), second.get(0, 0), third.get(0, 0)]
     area = struct.pack(f"<{DIRECT + 3}I", *direct)
     return Mapped(area=area, blocks=(*blocks, *more, *most))
+
+
+def _alone(logical: int, physical: int, blocks: int) -> bytes:
+    low, high = _low(physical), physical >> 32
+    return ONE.pack(MAGIC, 1, IN_INODE, 0, 0, logical, blocks, high, low)
 
 
 def _split(runs: Iterable[Run]) -> Iterator[Run]:

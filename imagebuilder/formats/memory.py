@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from imagebuilder.cache.model import Earlier, seen
 from imagebuilder.disk.image import Packed, Place
 from imagebuilder.errors import BuildError
 
@@ -32,9 +33,9 @@ Taken = tuple[int, int, int]  # descriptor, offset, length
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Earlier images with their indices, the one to be preferred last; `made` are new indices."""
+    """Earlier images, the one to be preferred last; `made` are new indices."""
 
-    earlier: tuple[tuple[Path, Path], ...] = ()
+    earlier: tuple[Earlier, ...] = ()
     made: dict[Path, bytes] = field(default_factory=dict)  # by the output's path
 
 
@@ -74,16 +75,18 @@ def decode(index: bytes, compressor: str) -> dict[bytes, Place]:
 def recalled(
     memory: Memory, compressor: str, packed: Packed | None = None
 ) -> Generator[Recollection, None, None]:
-    """What earlier images have; what cannot be read is not known.
+    """What earlier images have; what cannot be read, or was changed meanwhile, is not known.
 
     The file of `packed` must not have changed until the end; raise BuildError.
     """
     places: dict[bytes, Taken] = {}
     with ExitStack() as stack:
-        for image, index in memory.earlier:
+        for image, index, then in memory.earlier:
             with suppress(OSError):
                 known = decode(index.read_bytes(), compressor)
                 file = stack.enter_context(image.open("rb", buffering=0))
+                if seen(os.fstat(file.fileno())) != then:
+                    continue
                 places |= {digest: (file.fileno(), *place) for digest, place in known.items()}
         if packed is None:
             yield Recollection(places, {})

@@ -116,9 +116,9 @@ def test_files_with_an_index_are_given_the_newest_last(store: OutputStore, tmp_p
         path.write_text(name)
         store.keep(key, [made(path)], {}, {path: name.encode()})
         os.utime(store.root / f"{key}.json", (moment, moment))
-    pairs = [(link.read_text(), index.read_bytes()) for link, index in store.indexed(9)]
+    pairs = [(link.read_text(), index.read_bytes()) for link, index, _ in store.indexed(9)]
     assert pairs == [("one", b"one"), ("two", b"two")]
-    assert [link.read_text() for link, _ in store.indexed(1)] == ["two"]
+    assert [link.read_text() for link, _, _ in store.indexed(1)] == ["two"]
 
 
 def test_a_file_that_was_written_to_is_not_given(store: OutputStore, image: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from imagebuilder.cache.model import Earlier, seen
 from imagebuilder.disk.image import Image
 from imagebuilder.formats import qcow2_writer, zstd
 from imagebuilder.formats.memory import ROW, Memory, decode, encode, recalled
@@ -32,7 +33,7 @@ def disk(path: Path, *, changed: bytes = b"") -> Path:
 def remembered(tmp_path: Path) -> Memory:
     image, index = tmp_path / "old.qcow2", tmp_path / "old.index"
     index.write_bytes(qcow2_writer.write(Image(file=disk(tmp_path / "old")), image))
-    return Memory(earlier=((image, index),))
+    return Memory(earlier=(Earlier(image, index, seen(image.stat())),))
 
 
 @pytest.mark.parametrize("changed", [b"", b"something else"])
@@ -65,9 +66,20 @@ def test_what_is_known_is_not_compressed_again(
 
 def test_an_image_that_became_shorter_is_not_relied_on(tmp_path: Path) -> None:
     memory, new = remembered(tmp_path), Image(file=disk(tmp_path / "new"))
-    ((image, _),) = memory.earlier
+    ((image, index, _),) = memory.earlier
     with image.open("r+b") as file:
         file.truncate(2 * CLUSTER)
+    memory = Memory(earlier=(Earlier(image, index, seen(image.stat())),))
+    made, expected = tmp_path / "made.qcow2", tmp_path / "expected.qcow2"
+    qcow2_writer.write(new, made, memory=memory)
+    qcow2_writer.write(new, expected)
+    assert made.read_bytes() == expected.read_bytes()
+
+
+def test_an_image_that_was_written_to_since_it_was_read_is_not_relied_on(tmp_path: Path) -> None:
+    memory, new = remembered(tmp_path), Image(file=disk(tmp_path / "new"))
+    image = memory.earlier[0].image
+    image.write_bytes(bytes(image.stat().st_size))
     made, expected = tmp_path / "made.qcow2", tmp_path / "expected.qcow2"
     qcow2_writer.write(new, made, memory=memory)
     qcow2_writer.write(new, expected)
@@ -97,6 +109,6 @@ def test_an_index_that_is_damaged_or_anothers_knows_nothing(
 
 
 def test_images_that_are_gone_are_no_error(tmp_path: Path) -> None:
-    gone = (tmp_path / "image", tmp_path / "index")
+    gone = Earlier(tmp_path / "image", tmp_path / "index", (0, 0, 0))
     with recalled(Memory(earlier=(gone,)), "zstd 1") as known:
         assert known.find(DIGEST, memoryview(bytearray(10))) == 0
