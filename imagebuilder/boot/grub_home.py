@@ -96,7 +96,7 @@ def find_home(disk: Disk, names: Names) -> Home:
     path = "/" + directory[len(fs.mount_point.rstrip("/")) :].lstrip("/")
     below = _below(disk, fs)
     reader = READERS[fs.type]
-    return Home(names=names, uuid=grub_uuid(fs), path=path, reader=reader, below=below)
+    return Home(names=names, uuid=fs.shown_uuid, path=path, reader=reader, below=below)
 
 
 def _below(disk: Disk, fs: Filesystem) -> tuple[str, ...]:
@@ -108,14 +108,6 @@ def _below(disk: Disk, fs: Filesystem) -> tuple[str, ...]:
             hint="a volume without a pool, or a partition, for /boot is enough",
         )
     return () if volume is None else ("lvm",)
-
-
-def grub_uuid(fs: Filesystem) -> str:
-    """A filesystem's UUID as GRUB's `search` wants it; vfat has only 32 bits of it."""
-    if fs.type != "vfat":
-        return str(fs.uuid)
-    serial = f"{fs.uuid.int % 2**32:08X}"
-    return f"{serial[:4]}-{serial[4:]}"
 
 
 def furnish(tree: Path, names: Names, target: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from imagebuilder import process
 from imagebuilder.build.pour import first_device, stage
+from imagebuilder.disk import probe
 from imagebuilder.disk.image import Image, Packed
 from imagebuilder.disk.model import Table
 from imagebuilder.errors import ConfigError, ToolMissingError
@@ -159,14 +160,19 @@ def _facts(draft: Draft, disk: ExistingDisk) -> Mapping[str, str]:
     found = disk.opened
     root = found.root.content
     labels = {m.point: m.area.content.label for m, _ in found.mounted if m.area.content}
-    system = release.load(found.opening.tree)
+    system, table = release.load(found.opening.tree), TABLES[found.contents.table]
+    rows = [
+        probe.row(m.point, m.area.content.type, m.area.content.uuid, ("", table, labels[m.point]))
+        for m, _ in found.mounted
+        if m.area.content
+    ]
     return {
         **{key: value for key, value in system.items() if not draft.variables.get(key)},
         "DIB_BOOT_LABEL": labels.get("/boot", ""),
         "DIB_MOUNTPOINTS": "|".join(mounting.point for mounting, _ in found.mounted),
         "DIB_ROOT_FSTYPE": root.type if root else "",
         "DIB_ROOT_LABEL": root.label if root else "",
-        "IMAGEBUILDER_PARTITION_TABLE": TABLES[found.contents.table],
-        "IMAGEBUILDER_ROOT_FSTYPE": root.type if root else "",
+        "IMAGEBUILDER_FILESYSTEMS": "\n".join(rows),
+        "IMAGEBUILDER_PARTITION_TABLE": table,
         "IMAGEBUILDER_ROOT_UUID": root.uuid if root else "",
     }

@@ -126,12 +126,12 @@ def _make_point(point: Path) -> None:
 
 
 def _nested(disk: Disk) -> Iterator[tuple[Filesystem, Filesystem, Path]]:
-    """Each mounted filesystem with those below it, and where they are in it."""
-    points = [(fs, PurePosixPath(fs.mount_point)) for fs in disk.mounted]
-    for outer, point in points:
-        for inner, other in points:
-            if other != point and other.is_relative_to(point):
-                yield outer, inner, Path(other.relative_to(point))
+    """Each mounted filesystem with those mounted on it, and where they are in it."""
+    points = {PurePosixPath(fs.mount_point): fs for fs in disk.mounted}
+    for point, inner in points.items():
+        on = next((parent for parent in point.parents if parent in points), None)
+        if on is not None:
+            yield points[on], inner, Path(point.relative_to(on))
 
 
 def _like(directory: Path, empty: Path) -> None:

@@ -38,7 +38,7 @@ from imagebuilder.element.model import MEDIUM_PHASES, PHASES, Phase
 from imagebuilder.errors import ConfigError
 from imagebuilder.events import Listener, Said
 from imagebuilder.formats.model import Artefact
-from imagebuilder.hooks import merged
+from imagebuilder.hooks import grub, merged
 from imagebuilder.hooks.phase import Work, run_phase
 from imagebuilder.hooks.place import Place
 from imagebuilder.options import Request, cache_directory
@@ -207,10 +207,17 @@ def _work(
         deadline=float(plan.request.hook_timeout),
         devices=disk.names if disk else (),
         links=disk.links if isinstance(disk, ExistingDisk) else (),
-        stand_ins="boot-loader"
-        if isinstance(disk, Attached) and disk.partial and plan.boot_loaders
-        else "",
+        covered=_covered(plan, phase, disk),
     )
+
+
+def _covered(plan: Plan, phase: Phase, disk: Attached | ExistingDisk | None) -> tuple[str, ...]:
+    """The programs of GRUB's that hooks must not reach, since the disk is not there or not all."""
+    late = phase.name in ("pre-finalise", "finalise", "cleanup")
+    if not late or (disk and not plan.boot_loaders):
+        return ()
+    is_whole = isinstance(disk, Attached) and not disk.partial
+    return grub.PROBES if is_whole else (*grub.PROBES, *grub.INSTALLERS)
 
 
 def _check_root(tree: Path) -> None:

@@ -121,6 +121,14 @@ class Filesystem:
     passno: int = 2
     in_fstab: bool = False
 
+    @property
+    def shown_uuid(self) -> str:
+        """The UUID as blkid and GRUB show it; vfat has only 32 bits of it."""
+        if self.type != "vfat":
+            return str(self.uuid)
+        serial = f"{self.uuid.int % 2**32:08X}"
+        return f"{serial[:4]}-{serial[4:]}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:

@@ -16,6 +16,7 @@ from imagebuilder.element.environment import Settled
 from imagebuilder.element.model import HooksTree, Phase, Where
 from imagebuilder.errors import HookError
 from imagebuilder.events import Event, Finished, Line, Listener, Said, Started, Step, Ticked
+from imagebuilder.hooks import grub
 from imagebuilder.hooks.merged import LIBRARY, RUN_PARTS
 from imagebuilder.hooks.place import DOWNLOADS, Place
 from imagebuilder.plan import breaks
@@ -55,7 +56,7 @@ class Work:
     deadline: float = 0.0  # seconds a hook may take; 0: any
     devices: tuple[str, ...] = ()  # names in /dev that hooks inside see too
     links: tuple[tuple[str, str], ...] = ()  # symlinks in their /dev
-    stand_ins: str = ""  # a directory of `_LIB` that comes before the image's own programs
+    covered: tuple[str, ...] = ()  # programs of GRUB's that something stands in for
 
     @property
     def inside(self) -> bool:
@@ -128,7 +129,12 @@ def run_phase(work: Work) -> None:
     hooks = merge.present(work.place.hooks, work.phase, work.tree)
     if not (hooks or work.packages or breaks.wanted(work.phase, work.variables)):
         return
-    with _reported(work, Step(work.phase.name)), _entered(work) as session:
+    filesystems = work.variables.get("IMAGEBUILDER_FILESYSTEMS", "")
+    with (
+        _reported(work, Step(work.phase.name)),
+        grub.covered(work.place.tree, work.covered, filesystems),
+        _entered(work) as session,
+    ):
         settled = _settle(session, work)
         with _stopping(session, work, settled):
             for hook in hooks:
@@ -288,8 +294,7 @@ def _variables(work: Work) -> dict[str, str]:
         given["TARGET_INITRD"] = str(work.place.medium / "initrd")
     if work.inside:
         given = {key: value for key, value in given.items() if key not in NOT_IN_TARGET}
-        first = f"{library / work.stand_ins}:" if work.stand_ins else ""
-        return {**given, "HOME": "/root", "PATH": f"{first}{PATH}:{library / 'bin'}"}
+        return {**given, "HOME": "/root", "PATH": f"{PATH}:{library / 'bin'}"}
     if HOME.name not in PACKAGES:
         given["PYTHONPATH"] = ":".join(filter(None, (given.get("PYTHONPATH"), *MODULES)))
     known = [part for part in given.get("PATH", "").split(":") if part]

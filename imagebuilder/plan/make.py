@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from imagebuilder import registry, schema
-from imagebuilder.disk import layout
+from imagebuilder.disk import layout, probe
 from imagebuilder.disk import load as disk_load
 from imagebuilder.disk.model import Defaults, Disk
 from imagebuilder.element import documents, load, merge, packages, resolve
@@ -232,8 +232,8 @@ def _variables(
         "BASH_FUNC_get_image_element_array%%": f"() {{  echo '{pairs}'\n}}",
         "IMAGE_NAME": request.output_name,
         "IMAGE_TYPE": given.get("IMAGE_TYPE") or "qcow2",
+        "IMAGEBUILDER_FILESYSTEMS": probe.rows(disk, _table_name(tables)),
         "IMAGEBUILDER_PARTITION_TABLE": _table_name(tables),
-        "IMAGEBUILDER_ROOT_FSTYPE": disk.root.type,
         "IMAGEBUILDER_ROOT_UUID": str(disk.root.uuid),
         "LC_ALL": "C",
         "OUT_IMAGE_PATH": "",

@@ -24,6 +24,26 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("mmdebstrap"), reason="needs mmdebstrap"),
 ]
 CLOUD = ("cloud-init", "cloud-init-datasources", "openssh-server", "growroot", "devuser")
+# What hardened machines have; a hook changes GRUB's settings after the menu was made, as they do.
+BOOT_APART = """
+- local_loop: {name: image0}
+- partitioning:
+    base: image0
+    label: gpt
+    partitions:
+      - name: ESP
+        type: EF00
+        size: 100MiB
+        mkfs: {type: vfat, mount: {mount_point: /boot/efi, fstab: {}}}
+      - {name: BSP, type: EF02, size: 1MiB}
+      - {name: boot, size: 300MiB, mkfs: {type: ext4, mount: {mount_point: /boot, fstab: {}}}}
+      - {name: root, size: 100%, mkfs: {mount: {mount_point: /, fstab: {fsck-passno: 1}}}}
+"""
+LAYOUTS = {"bookworm": {}, "trixie": {"DIB_BLOCK_DEVICE_CONFIG": BOOT_APART}}
+HARDENED = """
+echo 'GRUB_CMDLINE_LINUX="hardened=1"' >>/etc/default/grub
+sudo update-grub
+"""
 QUESTIONS = {
     "system": "systemctl is-system-running --wait",
     "failed": "systemctl --failed --no-legend",
@@ -54,10 +74,12 @@ def web(images: Workshop) -> Path:
 
 @pytest.fixture(scope="module", params=[pytest.param("bookworm", marks=slow), "trixie"])
 def cloud(request: pytest.FixtureRequest, images: Workshop) -> Path:
-    """A machine for a cloud that offers NoCloud."""
+    """A machine for a cloud that offers NoCloud; one of the two has a partition for /boot."""
+    images.element("hardened", {"finalise.d/80-hardened": HARDENED})
     done = images.create(
-        "-o", request.param, "vm", "debian-minimal", *CLOUD,
+        "-o", request.param, "vm", "debian-minimal", *CLOUD, "hardened",
         DIB_RELEASE=request.param, DIB_CLOUD_INIT_DATASOURCES="NoCloud", DIB_CHECKSUM="sha256",
+        **LAYOUTS[request.param],
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     return images.directory / f"{request.param}.qcow2"
@@ -109,6 +131,7 @@ def test_a_cloud_machine_is_what_a_user_expects(images: Workshop, cloud: Path) -
     assert first["ssh"] == "active"
     assert "root=LABEL=cloudimg-rootfs" in first["cmdline"]
     assert "console=ttyS0" in first["cmdline"]
+    assert "hardened=1" in first["cmdline"]
     assert first["efi"] == "vfat"
     assert first["firmware"] == "bios"
     assert int(first["grub"]) >= 2

@@ -46,6 +46,17 @@ DISK = """
         mkfs: {type: ext4, mount: {mount_point: /srv, fstab: {options: noatime}}}
       - {name: root, size: 100%, mkfs: {mount: {mount_point: /, fstab: {fsck-passno: 1}}}}
 """
+NESTED = """
+- local_loop: {name: image0}
+- partitioning:
+    base: image0
+    label: gpt
+    partitions:
+      - {name: one, size: 20MiB, mkfs: {type: ext4, mount: {mount_point: /srv/web/static}}}
+      - {name: two, size: 20MiB, mkfs: {type: ext4, mount: {mount_point: /srv}}}
+      - {name: three, size: 20MiB, mkfs: {type: ext4, mount: {mount_point: /srv/web}}}
+      - {name: root, size: 100%, mkfs: {mount: {mount_point: /, fstab: {fsck-passno: 1}}}}
+"""
 LOOK = """
 echo "device=$IMAGE_BLOCK_DEVICE"
 eval "declare -A devices=( $IMAGE_BLOCK_DEVICES )"
@@ -63,14 +74,33 @@ def said(log: str, word: str) -> list[str]:
 
 
 def in_image(image: Path, number: int, path: str) -> bytes:
-    """A file on a partition's ext4."""
+    """A file on a partition's ext4; nothing if there is none."""
     table = json.loads(run(Command(("sfdisk", "--json", str(image)))).output)["partitiontable"]
     offset = table["partitions"][number - 1]["start"] * 512
     part = image.with_name("part")
+    part.write_bytes(b"")
     words = ("debugfs", "-R", f"dump {path} {part}", f"{image}?offset={offset}")
     run(Command(words))
     run(Command(("e2fsck", "-fn", f"{image}?offset={offset}")))
     return part.read_bytes()
+
+
+@pytest.mark.parametrize("words", [(), ("--attached",)])
+def test_filesystems_on_filesystems_have_what_is_theirs(
+    workshop: Workshop, words: tuple[str, ...]
+) -> None:
+    fill = (
+        "mkdir -p /srv/web/static\n"
+        "for at in / /srv /srv/web /srv/web/static; do echo $at >$at/whose; done"
+    )
+    workshop.element("fill", {"install.d/50-fill": fill})
+    done = built(workshop, "-t", "raw", *words, "tiny", "fill", document=NESTED)
+    assert done.returncode == 0, done.stdout
+    image = workshop.directory / "out.raw"
+    for number, place in enumerate(("/srv/web/static", "/srv", "/srv/web", "/"), 1):
+        assert in_image(image, number, "/whose").decode().strip() == place
+    assert in_image(image, 4, "/srv/whose") == b""
+    assert in_image(image, 3, "/static/whose") == b""
 
 
 def looks(workshop: Workshop) -> None:
