@@ -5,7 +5,7 @@ import pytest
 
 from imagebuilder.boot import grub
 from imagebuilder.boot.grub_efi import TARGETS, layout, vendor_of
-from imagebuilder.boot.grub_home import GRUB, find_home, furnish, grub_uuid
+from imagebuilder.boot.grub_home import GRUB, find_home, furnish
 from imagebuilder.boot.model import EMPTY
 from imagebuilder.disk.model import Device, Disk, Filesystem, Partition, Partitioning, Table
 from imagebuilder.errors import BuildError, ConfigError
@@ -142,7 +142,7 @@ def test_with_a_filesystem_for_boot_grub_is_found_there() -> None:
 
 
 def test_a_vfat_is_found_by_its_serial_number() -> None:
-    assert grub_uuid(filesystem("boot", "/boot", "vfat", BOOT)) == "ABCD-1234"
+    assert filesystem("boot", "/boot", "vfat", BOOT).shown_uuid == "ABCD-1234"
 
 
 def test_a_filesystem_that_grub_cannot_read_is_refused() -> None:
