@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imagebuilder import process
+from imagebuilder import paths, process
 from imagebuilder.build.pour import first_device, stage
 from imagebuilder.disk import probe
 from imagebuilder.disk.image import Image, Packed
@@ -28,6 +28,7 @@ from imagebuilder.hooks.place import Place
 from imagebuilder.plan.model import Draft
 
 RAW = "existing.raw"
+SHELLS = ("/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash")
 TABLES = {Table.GPT: "gpt", Table.MBR: "msdos", None: "none"}
 
 
@@ -108,17 +109,26 @@ def opened(
         return
     raw, size = place.images / RAW, draft.request.image_size
     with ExitStack() as held:
-        with stage(listen, "open"):
+        with stage(listen, "open"), source.blamed(draft.existing, raw):
             packed = held.enter_context(_read(draft, raw))
             grown = grow.enlarge(raw, size, process.run) if size is not None else None
             opening = Opening(raw=raw, tree=place.tree, scratch=place.scratch, run=process.run)
             disk = held.enter_context(attach.opened(opening))
+            _check_system(place.tree)
             if grown is not None:
                 grow.fill(disk, grown, process.run)
         for what in disk.missing:
             listen(Said(f"{what} is not there, and not mounted", warning=True))
         now = time.time_ns()
         yield ExistingDisk(draft=draft, opened=disk, listen=listen, since=now, packed=packed)
+
+
+def _check_system(tree: Path) -> None:
+    if not any(paths.exists_in(tree, name) for name in SHELLS):
+        raise ConfigError(
+            "the system in it has no bash, which runs the hooks",
+            hint="Debian, Ubuntu and others with apt can be changed",
+        )
 
 
 def told(draft: Draft, disk: ExistingDisk | None) -> Draft:

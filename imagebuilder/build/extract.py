@@ -42,7 +42,10 @@ def extract(image: Path, target: Path, environment: Mapping[str, str]) -> Artefa
         )
     output = Output(path=target.absolute(), format=kind, overwrite=True, epoch=NEVER)
     isolate()
-    with scratch(Request(environment=environment)) as place:
+    with (
+        scratch(Request(environment=environment)) as place,
+        source.blamed(image, place.images / RAW),
+    ):
         if not source.compressor(image) and source.inspect(image, process.run).format == "raw":
             try:
                 return _pack(_opening(image.absolute(), place, read_only=True), output)

@@ -11,6 +11,8 @@ import json
 import os
 import shutil
 import struct
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,17 @@ ELSEWHERE = ("backing-filename", "full-backing-filename")
 LEVEL1_AT, LEVEL1 = 36, struct.Struct(">IQ")  # QEMU, docs/interop/qcow2.rst: l1_size and after it
 ONLY_LEAKS = 3  # qemu-img check: clusters that nobody uses
 COMPRESSED = ((b"\xfd7zXZ\0", "xz"), (b"\x1f\x8b", "gzip"), (b"(\xb5/\xfd", "zstd"))
+
+
+@contextmanager
+def blamed(image: Path, raw: Path) -> Generator[None, None, None]:
+    """Have errors about the copy `raw`, and those that name no file, name the image of the user."""
+    try:
+        yield
+    except ConfigError as error:
+        if error.where in {"", str(raw)}:
+            error.where = str(image)
+        raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +62,12 @@ def inspect(image: Path, run: Runner) -> Info:
             where=str(image),
             hint="a disk image is needed: raw, qcow2, vmdk, vhdx or vdi",
         ) from error
+    if told.get("encrypted"):
+        raise ConfigError(
+            "is encrypted",
+            where=str(image),
+            hint="take its encryption away first: qemu-img convert --object secret,...",
+        )
     data = (told.get("format-specific") or {}).get("data") or {}
     other = next((told[key] for key in ELSEWHERE if told.get(key)), data.get("data-file", ""))
     if other:

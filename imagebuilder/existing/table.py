@@ -65,7 +65,7 @@ def _checked(found: Contents, sector: int, where: str) -> Contents:
         end = area.offset + area.size
         if end > found.size:
             raise ConfigError(
-                f"{area} ends at {end}, and the image at {found.size} bytes",
+                f"{area} ends at byte {int(end)}, the disk has {int(found.size)}",
                 where=where,
                 hint="the file is not complete; copy or download it again",
             )

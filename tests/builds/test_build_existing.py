@@ -162,6 +162,40 @@ def test_what_cannot_be_is_refused(
     assert not loops(workshop.directory)
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("cut.raw", "partition 1 ends at byte 209715200, the disk has 52428800"),
+        ("bare.raw", "the system in it has no bash"),
+        ("text.raw", "there is neither a partition table nor a filesystem"),
+        ("locked.qcow2", "is encrypted"),
+    ],
+)
+def test_a_refusal_names_the_file_that_was_given(
+    workshop: Workshop, disk: Path, name: str, line: str
+) -> None:
+    given = workshop.directory / name
+    if name == "cut.raw":
+        shutil.copyfile(disk, given)
+        os.truncate(given, 50 * MIB)
+    elif name == "bare.raw":
+        (workshop.directory / "tree/etc").mkdir(parents=True)
+        (workshop.directory / "tree/etc/os-release").write_text("ID=debian\n")
+        run("mke2fs", "-q", "-t", "ext4", "-d", str(workshop.directory / "tree"), str(given), "9M")
+    elif name == "text.raw":
+        given.write_text("some text\n" * 100)
+    else:
+        secret = ("--object", "secret,id=key,data=words")
+        options = "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10"
+        run("qemu-img", "create", "-q", "-f", "qcow2", *secret, "-o", options, str(given), "9M")
+    before = digest(given)
+    done = build(workshop, given)
+    assert done.returncode == 1, done.stdout
+    assert f"error: {given}: {line}" in done.stdout
+    assert digest(given) == before
+    assert not loops(workshop.directory)
+
+
 def test_a_plan_says_what_is_changed(workshop: Workshop, disk: Path) -> None:
     variables = {"DIB_BASE_IMAGE": str(disk)}
     done = workshop.imagebuilder("plan", "-n", "existing-image", **variables)

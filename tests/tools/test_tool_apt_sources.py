@@ -87,3 +87,15 @@ def test_descriptions_are_left_out_unless_lists_stay(
     ).stdout
     assert called.endswith(" remove something\n")
     assert ("-o Acquire::Languages=none" in called) == languages
+
+
+def test_a_system_without_apt_is_named(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [str(ELEMENTS / "dpkg/bin/install-packages"), "something"],
+        env={"PATH": str(tmp_path), "DISTRO_NAME": "rocky"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("install-packages: rocky has no apt-get (hint: ")
