@@ -33,3 +33,18 @@ def test_an_image_is_found_at_the_head_of_a_long_list(tmp_path: Path, line: str)
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_repository_that_was_left_out_is_the_cause_of_what_is_missing(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(
+        "  - Status code: 404 for http://mirror.example/9x/repodata/repomd.xml (IP: 192.0.2.1)\n"
+        "Ignoring repositories: base\nNo match for argument: nginx\n"
+        "Error: Unable to find a match: nginx\n"
+    )
+    program = ELEMENTS / "yum/bin/dnf-explain"
+    said = subprocess.run(
+        [program, log, "who"], capture_output=True, text=True, check=True
+    ).stderr  # fmt: skip
+    assert said.startswith("who: the repository is not there: Status code: 404 for http://mirror")
+    assert said.count("\n") == 1
