@@ -100,6 +100,8 @@ def page(old: Path, new: Path, found: Sequence[Part]) -> str:
         )
         for part in found
     ]
+    if old.name == new.name:  # in different directories
+        return as_html(str(old), str(new), places)
     return as_html(old.name, new.name, places)
 
 
