@@ -143,7 +143,7 @@ def _tools(iso: Iso, changes: IsoChanges) -> Iterator[str]:
 
 def _check_boots(iso: Iso, changes: IsoChanges) -> None:
     if not iso.bootable and not changes.unbootable:
-        hint = "--allow-unbootable copies it all the same"
+        hint = "'imagebuilder iso remaster --allow-unbootable' copies it all the same"
         what = "has no boot record (no El Torito, no MBR code)"
         raise ConfigError(what, where=str(iso.path), hint=hint)
 
