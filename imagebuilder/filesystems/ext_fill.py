@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagebuilder.disk.image import Borrowed
+from imagebuilder.disk.image import Borrowed, stamp
 from imagebuilder.errors import BuildError, CommandError
 from imagebuilder.filesystems import ext_inode, ext_map
 from imagebuilder.filesystems.ext2fs import LINKS, LOST_AND_FOUND, ROOT, Filesystem
@@ -167,13 +167,13 @@ class _Filler:
 
     def regular(self, number: int, path: str, status: os.stat_result) -> Content:
         """Find room for a file's content, which is borrowed."""
-        block_size, size = self.block_size, status.st_size
+        block_size, size, seen = self.block_size, status.st_size, stamp(status)
         runs = _runs(_ranges(path, status, block_size), self.room.for_content)
         for logical, physical, count in runs:
             start = logical * block_size
             length = min(count * block_size, size - start)
             place = self.offset + physical * block_size
-            self.borrowed.append(Borrowed(place, length, path, start))
+            self.borrowed.append(Borrowed(place, length, path, start, seen))
         return self.mapped(number, runs, size)
 
     def symlink(self, number: int, path: str) -> Content:
