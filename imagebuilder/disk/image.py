@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,7 +55,17 @@ class Image:
     borrowed: tuple[Borrowed, ...] = ()
     packed: Packed | None = None
 
+    def copied(self, stamps: Mapping[bytes, bytes]) -> Image:
+        """The same disk, its files known by the stamps of copies of them that will stay."""
+        known = (each._replace(stamp=stamps.get(each.stamp, each.stamp)) for each in self.borrowed)
+        return replace(self, borrowed=tuple(known))
+
 
 def stamp(status: os.stat_result) -> bytes:
     """What is another as soon as somebody writes to the file: 32 bytes."""
-    return STAMP.pack(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return stamped(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def stamped(inode: int, size: int, modified: int, changed: int) -> bytes:
+    """The same, of times in ns."""
+    return STAMP.pack(inode, size, modified, changed)

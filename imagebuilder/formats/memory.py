@@ -40,10 +40,14 @@ Taken = tuple[int, int, int]  # descriptor, offset, length
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Earlier images, the one to be preferred last; `made` are new indices."""
+    """Earlier images, the one to be preferred last; `made` are new indices.
+
+    `stamps` are those of the tree's files, and of their copies that later builds will find.
+    """
 
     earlier: tuple[Earlier, ...] = ()
     made: dict[Path, bytes] = field(default_factory=dict)  # by the output's path
+    stamps: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
