@@ -66,6 +66,11 @@ def stamp(status: os.stat_result) -> bytes:
     return stamped(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def stamped(inode: int, size: int, modified: int, changed: int) -> bytes:
+def changed(known: bytes) -> int:
+    """The change time in a stamp, in ns."""
+    return int(STAMP.unpack(known)[-1])
+
+
+def stamped(inode: int, size: int, mtime: int, ctime: int) -> bytes:
     """The same, of times in ns."""
-    return STAMP.pack(inode, size, modified, changed)
+    return STAMP.pack(inode, size, mtime, ctime)

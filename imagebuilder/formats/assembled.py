@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+import time
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -14,7 +15,7 @@ from heapq import merge
 from pathlib import Path
 
 from imagebuilder import holes
-from imagebuilder.disk.image import CLUSTER, Borrowed, Image
+from imagebuilder.disk.image import CLUSTER, Borrowed, Image, changed
 from imagebuilder.errors import BuildError
 from imagebuilder.formats import sparse
 
@@ -23,6 +24,7 @@ CHUNK = 2**20
 ZEROS = memoryview(bytes(CHUNK))
 MOST_WORKERS = 8
 PART = struct.Struct(">QQQ")
+FRESH = 2 * 10**9  # ns; some filesystems have whole seconds only
 
 
 class Disk:
@@ -33,6 +35,7 @@ class Disk:
         self.size = os.fstat(fd).st_size
         self.starts = array("Q", (each.start for each in image.borrowed))
         self.own = list(holes.extents(fd)) if image.borrowed else []
+        self.settled = time.time_ns() - FRESH
 
     def extents(self) -> Iterator[tuple[int, int]]:
         """Where there is data, in order, (start, end) in bytes; some may be in two of them."""
@@ -42,13 +45,14 @@ class Disk:
     def origin(self, start: int, end: int) -> bytes:
         """What stands for these bytes: the SHA-256 of which bytes of which files they are.
 
-        Nothing if some are the disk's own, or a file is not known well enough.
+        Nothing if some are the disk's own, or a file is not known well enough: one that has just
+        been changed may change again in the same tick of its filesystem's clock.
         """
         found = hashlib.sha256()
         for each in self._within(start, end):
             first, last = max(each.start, start), min(each.start + each.length, end)
             if first < last:
-                if not each.stamp:
+                if not each.stamp or changed(each.stamp) > self.settled:
                     return b""
                 place = PART.pack(first - start, last - start, each.offset + first - each.start)
                 found.update(each.stamp + place)

@@ -126,11 +126,16 @@ def test_the_digests_are_those_of_the_disk_while_it_is_completed(
     assert image.file.read_bytes() == content
 
 
-def test_an_origin_is_told_only_where_all_bytes_are_known(lent: tuple[Image, bytes]) -> None:
+def test_an_origin_is_told_only_where_all_bytes_are_known(
+    lent: tuple[Image, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     image, _ = lent
     known = [each._replace(stamp=stamp(Path(each.path).stat())) for each in image.borrowed]
     with assembled.opened(image) as disk:
         assert disk.origin(2 * MIB, 2 * MIB + BLOCK) == b""  # no stamp
+    with assembled.opened(replace(image, borrowed=tuple(known))) as disk:
+        assert disk.origin(2 * MIB, 2 * MIB + BLOCK) == b""  # changed just now
+    monkeypatch.setattr(assembled, "FRESH", 0)
     with assembled.opened(replace(image, borrowed=tuple(known))) as disk:
         inside, shifted, own = (
             disk.origin(start, start + BLOCK)

@@ -88,6 +88,11 @@ def test_an_image_that_was_written_to_since_it_was_read_is_not_relied_on(tmp_pat
     assert made.read_bytes() == expected.read_bytes()
 
 
+@pytest.fixture(autouse=True)
+def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assembled, "FRESH", 0)
+
+
 def lent(path: Path) -> Image:
     """The disk with some of its clusters in another file, whose stamp is known."""
     whole = disk(path.with_name(f"{path.name}.whole"))
