@@ -26,6 +26,7 @@ from imagebuilder.existing.attach import Opened, Opening
 from imagebuilder.filesystems import mounted
 from imagebuilder.hooks.place import Place
 from imagebuilder.plan.model import Draft
+from imagebuilder.sandbox.isolate import part
 
 RAW = "existing.raw"
 SHELLS = ("/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash")
@@ -149,6 +150,7 @@ def _read(draft: Draft, raw: Path) -> Generator[Callable[[], Packed | None], Non
             source.check_complete(image, process.run)
             lent = held.enter_context(overlay.opened(image, raw, process.run))
             if lent:
+                part()  # or it may be the daemon that unmounts, when it dies, what it serves
                 yield lent.packed
                 return
         packed = source.write_raw(image, raw, process.run)

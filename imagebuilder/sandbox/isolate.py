@@ -25,14 +25,22 @@ def isolate() -> None:
     try:
         if os.geteuid() != 0:
             _become_root()
-        kernel.unshare(Namespace.MOUNT)
-        kernel.mount("", "/", flags=Mount.PRIVATE | Mount.RECURSIVE)
-        kernel.mount("", "/", flags=Mount.SHARED | Mount.RECURSIVE)
+        part()
     except OSError as error:
         raise ToolMissingError(
             f"not enough privilege: {error.strerror}",
             hint="run as root, or allow unprivileged user namespaces on this host",
         ) from error
+
+
+def part() -> None:
+    """Go on in another mount namespace; those who are left behind see nothing mounted from now on.
+
+    Raise OSError if this process may not.
+    """
+    kernel.unshare(Namespace.MOUNT)
+    kernel.mount("", "/", flags=Mount.PRIVATE | Mount.RECURSIVE)
+    kernel.mount("", "/", flags=Mount.SHARED | Mount.RECURSIVE)
 
 
 def detach_below(directory: Path, keep: Collection[Path] = ()) -> None:

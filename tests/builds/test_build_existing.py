@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -222,14 +224,14 @@ def has_daemon() -> bool:
     return Path("/dev/fuse").exists() and bool(shutil.which("qemu-storage-daemon"))
 
 
-def daemons(directory: Path) -> list[str]:
+def daemons(directory: Path) -> list[Path]:
     """Processes that were started for something in the directory."""
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             words = file.read_text().split("\0")
             if "storage-daemon" in words[0] and str(directory) in " ".join(words):
-                found.append(words[0])
+                found.append(file.parent)
     return found
 
 
@@ -253,9 +255,25 @@ def test_a_compressed_disk_is_changed_without_being_unpacked(
     assert not daemons(workshop.directory)
 
 
-@pytest.mark.parametrize("kind", ["raw", "qcow2"])
-def test_nothing_is_left_of_a_killed_build(workshop: Workshop, disk: Path, kind: str) -> None:
-    workshop.element("waits", {"install.d/50-wait": "echo waiting; sleep 600\n"})
+def kill_but(kept: Collection[Path], builder: int) -> None:
+    """Kill a builder when all that it has started, but for what to keep, is gone."""
+    os.kill(builder, signal.SIGSTOP)
+    children = Path(f"/proc/{builder}/task/{builder}/children").read_text().split()
+    for child in {*children} - {process.name for process in kept}:
+        os.kill(int(child), signal.SIGKILL)
+        while "zombie" not in Path(f"/proc/{child}/status").read_text():
+            time.sleep(0.05)
+    os.kill(builder, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("kind", "last"), [("raw", False), ("qcow2", False), ("qcow2", True)], ids=lambda value: value
+)
+def test_nothing_is_left_of_a_killed_build(
+    workshop: Workshop, disk: Path, kind: str, *, last: bool
+) -> None:
+    writes = "head -c 30M /dev/urandom > /written; echo waiting; sleep 600\n"
+    workshop.element("waits", {"install.d/50-wait": writes})
     build(workshop, disk, DIB_BASE_IMAGE="/nowhere")  # writes the stand-in of dpkg
     given = disk if kind == "raw" else packed(disk, workshop.directory)
     with workshop.start(
@@ -266,11 +284,13 @@ def test_nothing_is_left_of_a_killed_build(workshop: Workshop, disk: Path, kind:
             if line.rstrip().endswith("| waiting"):
                 break
         assert loops(workshop.directory)
-        assert bool(daemons(workshop.directory)) == (kind == "qcow2" and has_daemon())
-        program.kill()
+        begun = daemons(workshop.directory)
+        assert bool(begun) == (kind == "qcow2" and has_daemon())
+        kill_but(begun, program.pid) if last else program.kill()
     end = time.monotonic() + 10
-    while (loops(workshop.directory) or daemons(workshop.directory)) and time.monotonic() < end:
+    left: list[object] = [program]
+    while left and time.monotonic() < end:  # one that cannot end has no command line any more
+        left = [*loops(workshop.directory), *(process for process in begun if process.exists())]
         time.sleep(0.05)
-    assert not loops(workshop.directory)
-    assert not daemons(workshop.directory)
+    assert not left
     assert not list(workshop.directory.glob("*out.*"))
