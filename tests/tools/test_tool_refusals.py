@@ -80,6 +80,7 @@ CHANGES = [
     (("--replace", "/boot/grub/grub.cfg", "set timeout=31", "x"), "the nearest line is"),
     (("--drop-entry", "Foo"), "no menu entry is titled 'Foo'\n  hint: there are: Install, Rescue"),
     (("--add", "/none:/"), "/none: no such file"),
+    (("--add", "/dev/null:/"), "/dev/null: is neither a file nor a directory"),
     (("--timeout", "-1"), "a time cannot be negative"),
     (("--squashfs-delete", "/casper/initrd", "x"), "not a squashfs image"),
     (("--sha256", "0" * 64), "is another image: its SHA-256 is"),
