@@ -27,6 +27,7 @@ from markdown import code, page, table
 from imagebuilder import options, registry
 from imagebuilder.batch.load import KEYS, SCHEMA
 from imagebuilder.cli import images, verbs
+from imagebuilder.cli.words import sentence
 from imagebuilder.disk import gpt
 from imagebuilder.disk.entry import LISTS, PLUGINS
 from imagebuilder.element import pkgmap
@@ -103,7 +104,7 @@ def verbs_page() -> str:
     summary = [(f"[`imagebuilder {name}`](#{name})", text) for name, text in verbs.VERBS.items()]
     parts = []
     for name, text in verbs.VERBS.items():
-        parts += [f"## {name}", f"{text.capitalize()}."]
+        parts += [f"## {name}", sentence(text)]
         if name in verbs.TAKES_BUILD_OPTIONS:
             parts.append("It takes all [options of a build](options.md) and the names of elements.")
         if name == "build":

@@ -71,8 +71,8 @@ def run(command: Command) -> Result:
             preexec_fn=_die_with(os.getpid()),
             check=False,
         )
-    except FileNotFoundError as error:
-        raise missing(command.argv[0]) from error
+    except OSError as error:
+        raise _not_started(command, error) from error
     return checked(Result(command, done.returncode, done.stdout.decode(errors="replace")))
 
 
@@ -94,8 +94,8 @@ def started(
             stderr=subprocess.STDOUT,
             preexec_fn=_die_with(os.getpid()),
         )
-    except FileNotFoundError as error:
-        raise missing(command.argv[0]) from error
+    except OSError as error:
+        raise _not_started(command, error) from error
     with program:
         try:
             yield program
@@ -154,8 +154,8 @@ def _popen(command: Command, source: int, sink: int | IO[bytes], messages: IO[by
             stderr=messages,
             preexec_fn=_die_with(os.getpid()),
         )
-    except FileNotFoundError as error:
-        raise missing(command.argv[0]) from error
+    except OSError as error:
+        raise _not_started(command, error) from error
 
 
 def _told(command: Command, program: Program, said: IO[bytes]) -> Result:
@@ -180,8 +180,8 @@ def attached(command: Command) -> int:
             preexec_fn=_die_with(os.getpid()),
             check=False,
         )
-    except FileNotFoundError as error:
-        raise missing(command.argv[0]) from error
+    except OSError as error:
+        raise _not_started(command, error) from error
     return done.returncode
 
 
@@ -199,6 +199,17 @@ def missing(program: str) -> ToolMissingError:
     return ToolMissingError(
         f"{program} is not installed",
         hint="'imagebuilder doctor --install' brings what is missing",
+    )
+
+
+def _not_started(command: Command, error: OSError) -> ToolMissingError:
+    if isinstance(error, FileNotFoundError):
+        return missing(command.argv[0])
+    hint = "look at its mode, and whether it was made for this machine"
+    return ToolMissingError(
+        f"{command.argv[0]} cannot be started: {error.strerror}",
+        where=find(command.argv[0]) or "",
+        hint=hint,
     )
 
 

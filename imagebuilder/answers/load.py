@@ -60,8 +60,8 @@ def detect(text: str, path: Path) -> Kind:
         return Kind.KICKSTART
     if CLOUD_CONFIG.match(text) or path.suffix in {".yaml", ".yml"} or path.name == "user-data":
         return Kind.AUTOINSTALL
-    what = "is of no known kind"
-    raise ConfigError(what, where=str(path), hint=f"say which it is: {KINDS}")
+    hint = "names like preseed.cfg, ks.cfg, user-data and answer.toml say which it is"
+    raise ConfigError("is of no known kind", where=str(path), hint=hint)
 
 
 def _named(kind: str, path: Path) -> Kind:

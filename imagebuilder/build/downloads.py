@@ -16,7 +16,15 @@ from pathlib import Path
 from imagebuilder import process
 from imagebuilder.cache.downloads import DIRECTORY, Downloads, is_url
 from imagebuilder.cache.model import is_key
-from imagebuilder.errors import BuildError, HookError, Interrupted, OfflineError
+from imagebuilder.errors import (
+    CommandError,
+    ConfigError,
+    HookError,
+    Interrupted,
+    OfflineError,
+    SpaceError,
+    ToolMissingError,
+)
 from imagebuilder.events import Listener, ignore
 from imagebuilder.hooks.place import DOWNLOADS, Place
 from imagebuilder.options import Request, cache_directory
@@ -93,7 +101,7 @@ def _fetch_again(downloads: Downloads, place: Place, environment: Mapping[str, s
     found = place.scratch / "index"
     for url in sorted({line.partition(" ")[2] for line in _lines(place.fetched / URLS)}):
         if INDEX.fullmatch(url):
-            with suppress(BuildError):
+            with suppress(CommandError, ConfigError, SpaceError, ToolMissingError):
                 process.run(Command((*FETCH, url, str(found)), env=proxies))
                 downloads.remember(url, downloads.keep(found))
             found.unlink(missing_ok=True)

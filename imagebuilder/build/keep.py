@@ -61,6 +61,9 @@ class Keeper:
             return
         try:
             draft = held.enter_context(self.store.draft())
+        except Interrupted:
+            held.close()
+            raise
         except BuildError as error:
             held.close()
             self.stop(f"not cached: {error}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from imagebuilder.answers import place
 from imagebuilder.answers.load import KINDS, load
 from imagebuilder.answers.model import Answers, Place, Placement, Scripts
+from imagebuilder.cli.words import sentence
 from imagebuilder.errors import ConfigError
 
 
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     # fmt: off
     for name, (_, summary) in ACTIONS.items():
-        action = actions.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        action = actions.add_parser(name, help=summary, description=sentence(summary))
         action.add_argument("answers", type=Path, metavar="FILE")
         action.add_argument("--kind", default="", metavar="KIND",
                             help=f"{KINDS} (default: what it looks like)")

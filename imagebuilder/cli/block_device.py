@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagebuilder.cli.guard import guarded
+from imagebuilder.cli.words import sentence
 from imagebuilder.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--params", help=f"file of parameters (default: what {VARIABLE} names)")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
+        command = commands.add_parser(name, help=text, description=sentence(text))
         if name == "getval":
             command.add_argument("symbol", help="root-label, image-block-device, ...")
     return made

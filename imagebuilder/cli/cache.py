@@ -17,6 +17,7 @@ from imagebuilder.cache.store import SHORT, Store, shortened
 from imagebuilder.cache.verify import State, Verdict
 from imagebuilder.cli import cache_downloads, cache_outputs, cache_sources
 from imagebuilder.cli.table import age, table
+from imagebuilder.cli.words import sentence
 from imagebuilder.errors import ConfigError
 from imagebuilder.events import Event, Said
 from imagebuilder.options import Request, cache_directory
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, (_, summary) in ACTIONS.items():
         action = actions.add_parser(
-            name, parents=[place], help=summary, description=summary.capitalize() + "."
+            name, parents=[place], help=summary, description=sentence(summary)
         )
         _add_own(name, action)
 

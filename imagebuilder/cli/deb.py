@@ -10,6 +10,7 @@ from pathlib import Path
 from imagebuilder import signing
 from imagebuilder.cli import edits, squashfs
 from imagebuilder.cli.initrd import epoch, listed
+from imagebuilder.cli.words import sentence
 from imagebuilder.deb import control, pool
 from imagebuilder.deb.control import Paragraph
 from imagebuilder.deb.pool import Addition, Directory
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, (_, summary) in ACTIONS.items():
-        action = actions.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        action = actions.add_parser(name, help=summary, description=sentence(summary))
         ADDERS[name](action)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from imagebuilder import process
 from imagebuilder.build.extract import extract
 from imagebuilder.cli.table import table
+from imagebuilder.cli.words import sentence
 from imagebuilder.existing import peek
 from imagebuilder.existing.model import Contents
 from imagebuilder.existing.source import Info
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, (_, summary) in ACTIONS.items():
-        action = actions.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        action = actions.add_parser(name, help=summary, description=sentence(summary))
         # fmt: off
         action.add_argument("image", type=Path, metavar="IMAGE",
                             help="raw, qcow2, vmdk, vhdx or vdi; with partitions or a filesystem")

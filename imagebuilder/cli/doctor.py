@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imagebuilder import process
-from imagebuilder.errors import BuildError, CommandError, ToolMissingError
+from imagebuilder.errors import CommandError, ToolMissingError
 from imagebuilder.machine import boot
 from imagebuilder.machine.model import ARCHITECTURES
 from imagebuilder.process import Command, Result, Runner
@@ -196,7 +196,7 @@ def _version(path: str, tool: Tool, host: Host) -> str:
         return "present"
     try:
         said = host.run(Command((path, *tool.version))).output
-    except BuildError:
+    except (CommandError, ToolMissingError):
         return "present"
     match = re.search(r"\d+(?:\.\d+)+", said)
     return match[0] if match else "present"

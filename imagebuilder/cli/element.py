@@ -6,6 +6,7 @@ import argparse
 import shutil
 from pathlib import Path
 
+from imagebuilder.cli.words import sentence
 from imagebuilder.element import scaffold
 from imagebuilder.errors import ConfigError
 
@@ -14,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     summary = "make an element with README, element.yaml, a hook and package-installs"
-    new = actions.add_parser("new", help=summary, description=f"{summary.capitalize()}.")
+    new = actions.add_parser("new", help=summary, description=sentence(summary))
     new.add_argument("name", metavar="NAME", help="what to call it")
     new.add_argument(
         "--directory", type=Path, default=Path("elements"), metavar="DIR",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 
 from imagebuilder.cli import signals
-from imagebuilder.errors import BuildError, ToolMissingError
+from imagebuilder.errors import BuildError, SpaceError, ToolMissingError
 
 LIBRARIES = ("yaml", "jsonschema", "networkx", "stevedore", "rich")
 BROKEN_PIPE = 141
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ReportedError(BuildError):
@@ -38,6 +41,8 @@ def guarded(
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return BROKEN_PIPE
+    except OSError as error:
+        return _without_room(error, status)
 
 
 def complain(error: BuildError) -> None:
@@ -51,6 +56,18 @@ def _without_library(error: ModuleNotFoundError, status: Callable[[BuildError], 
     explained = ToolMissingError(
         f"the Python library {error.name} is not installed",
         hint="'imagebuilder doctor --install' brings what is missing",
+    )
+    complain(explained)
+    return status(explained)
+
+
+def _without_room(error: OSError, status: Callable[[BuildError], int]) -> int:
+    if error.errno not in FULL:
+        raise error
+    explained = SpaceError(
+        "no space left on device",
+        where=str(error.filename or tempfile.gettempdir()),
+        hint="TMPDIR names another directory for scratch files",
     )
     complain(explained)
     return status(explained)

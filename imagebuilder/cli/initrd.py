@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from imagebuilder.cli import edits
+from imagebuilder.cli.words import sentence
 from imagebuilder.codec.table import BY_NAME
 from imagebuilder.errors import ConfigError
 from imagebuilder.initrd import kernels, load, modules, rootfs
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, (_, summary) in ACTIONS.items():
-        action = actions.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        action = actions.add_parser(name, help=summary, description=sentence(summary))
         action.add_argument("initrd", type=Path, metavar="INITRD")
         if name == "ls":
             action.add_argument("--segments", action="store_true", help="only the segments")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from imagebuilder import process
 from imagebuilder.cli import iso_remaster, iso_test, iso_texts
+from imagebuilder.cli.words import sentence
 from imagebuilder.errors import ConfigError
 from imagebuilder.iso import compare, roles, tree, xorriso
 from imagebuilder.iso.probe import probe
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, (_, summary) in ACTIONS.items():
-        action = actions.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        action = actions.add_parser(name, help=summary, description=sentence(summary))
         if name != "remaster":
             action.add_argument("iso", type=Path, metavar="ISO")
         if name in ("show", "ls", "boot", "diff", "test"):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from imagebuilder import process
 from imagebuilder.cli.initrd import epoch
+from imagebuilder.cli.words import sentence
 from imagebuilder.errors import CommandError, ConfigError
 from imagebuilder.netboot import load, loaders, plan, publish, reply, serve
 from imagebuilder.netboot.model import Firmware, Program, Set, Site
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, (_, summary) in ACTIONS.items():
-        action = actions.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        action = actions.add_parser(name, help=summary, description=sentence(summary))
         if name == "publish":
             _add_publish(action)
             continue

@@ -15,6 +15,7 @@ from typing import Any
 
 from imagebuilder.cli import edits
 from imagebuilder.cli.initrd import epoch, file_document, listed
+from imagebuilder.cli.words import sentence
 from imagebuilder.errors import ConfigError
 from imagebuilder.remaster import output
 from imagebuilder.remaster import squashfs as story
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, (_, summary) in ACTIONS.items():
-        action = actions.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        action = actions.add_parser(name, help=summary, description=sentence(summary))
         if name == "pack":
             action.add_argument("tree", type=Path, metavar="DIR")
         elif name != "layer":

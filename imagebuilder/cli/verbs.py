@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from imagebuilder import __version__
 from imagebuilder.cli.guard import guarded
+from imagebuilder.cli.words import sentence
 from imagebuilder.errors import ConfigError
 
 VERBS = {
@@ -46,6 +47,15 @@ class Parser(argparse.ArgumentParser):
         where = self.prog.removeprefix("imagebuilder ")
         raise ConfigError(message, where=where, hint=f"'{self.prog} --help' lists what there is")
 
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As always, but a verb that builds nothing names itself where it knows no such word."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest and self.prog.split()[1:] not in ([], *([verb] for verb in TAKES_BUILD_OPTIONS)):
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found, rest
+
 
 def main(words: Sequence[str]) -> int:
     """Run one verb; its exit status."""
@@ -71,8 +81,6 @@ def _dispatch(words: Sequence[str]) -> int:
     if not arguments.verb:
         parser.print_help()
         return 2
-    if rest and arguments.verb not in TAKES_BUILD_OPTIONS:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     arguments.words = rest
     arguments.environment = os.environ
     status: int = importlib.import_module(f"imagebuilder.cli.{arguments.verb}").run(arguments)
@@ -87,7 +95,7 @@ def _parser(wanted: str) -> Parser:
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     for name, summary in VERBS.items():
-        verb = verbs.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        verb = verbs.add_parser(name, help=summary, description=sentence(summary))
         if name == wanted and name != "build":
             importlib.import_module(f"imagebuilder.cli.{name}").add_arguments(verb)
     return parser

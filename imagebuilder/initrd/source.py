@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,6 +45,13 @@ def load(wish: Wish, root: Rootfs, epoch: int) -> list[Entry]:
     except OSError as error:
         what = f"cannot be read: {error.strerror}"
         raise ConfigError(what, where=error.filename or str(wish.source)) from error
+
+
+def measure(wishes: Iterable[Wish]) -> int:
+    """The bytes of all regular files that are to be added; what cannot be read counts nothing."""
+    tops = [wish.source for wish in wishes]
+    files = [file for top in tops for file in (top, *top.rglob("*"))]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _entries(source: Path, path: str, epoch: int) -> Iterator[Entry]:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from imagebuilder import process
-from imagebuilder.errors import BuildError, CommandError, ConfigError, ToolMissingError
+from imagebuilder.errors import CommandError, ConfigError, ToolMissingError
 from imagebuilder.machine import qemu, qmp
 from imagebuilder.machine.console import Watch
 from imagebuilder.machine.model import Accelerator, Architecture, End, Machine, Outcome, Parts
@@ -37,7 +37,7 @@ def works_with_kvm(guest: Architecture, run: Runner) -> bool:
     """Whether qemu starts with KVM: a nested one may refuse the processor's features."""
     try:
         run(Command(qemu.probe(guest), stdin=QUIT))
-    except BuildError:
+    except (CommandError, ToolMissingError):
         return False
     return True
 

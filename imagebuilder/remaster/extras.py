@@ -72,6 +72,7 @@ def applied(
 
     Raise ConfigError for answers or packages that the image cannot take.
     """
+    _check_alone(extras)
     if not extras.answers and not extras.debs:
         yield changes, []
         return
@@ -93,6 +94,16 @@ def applied(
             changes = _signed(files, changes, added, extras, Path(name, "signatures"))
             remarks += [str(missing) for missing in added.missing]
         yield changes, remarks
+
+
+def _check_alone(extras: Extras) -> None:
+    """Raise ConfigError for what says how, where nothing is said of what."""
+    if extras.scripts != NO_SCRIPTS and not extras.answers:
+        what = "scripts become sections of a kickstart file, and none is given"
+        raise ConfigError(what, hint="--answers FILE names it")
+    if (extras.pool or extras.key) and not extras.debs:
+        what = "no package is to be added to the pool"
+        raise ConfigError(what, hint="--deb FILE names one")
 
 
 def _check_needed(files: Tree, placement: Placement, where: str) -> None:

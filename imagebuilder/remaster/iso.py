@@ -16,6 +16,7 @@ from pathlib import Path
 
 from imagebuilder import process
 from imagebuilder.errors import ConfigError, SpaceError
+from imagebuilder.initrd.source import Wish, measure
 from imagebuilder.iso import checksums, esp, pe, roles, tree, xorriso
 from imagebuilder.iso.model import BLOCK, Iso, Partition
 from imagebuilder.iso.probe import probe
@@ -88,11 +89,10 @@ def copied(
             check_room(target.path.parent, needed, str(target.path))
     with tempfile.TemporaryDirectory(prefix="imagebuilder-iso-") as name:
         work = Path(name)
-        if changes.squashfs:
-            with problems.noted():
-                room = sum(2 * files.find(p).size for p in changes.squashfs if p in files)
-                check_room(work, room, "scratch files")
-        partition = _partition(iso, files, work) if iso.uefi and find("mdir") else None
+        partition = None
+        with problems.noted():
+            check_room(work, _scratch(iso, files, changes), f"scratch files in {work.parent}")
+            partition = _partition(iso, files, work) if iso.uefi and find("mdir") else None
         plan = iso_plan.make(files, partition, changes, run, problems)
         problems.check()
         plan = iso_plan.completed(files, plan)
@@ -117,6 +117,13 @@ def _packed(job: Job) -> Job:
         return job
     made = inner.packed(job.files, job.plan.squashfs, job.work)
     return replace(job, plan=iso_plan.completed(job.files, job.plan, made))
+
+
+def _scratch(iso: Iso, files: Tree, changes: IsoChanges) -> int:
+    """The bytes of what is unpacked on the way: an EFI system partition, squashfs images."""
+    place = roles.esp_place(iso, files) if iso.uefi else None
+    images = (files.find(path).size for path in changes.squashfs if path in files)
+    return (place[1] if place else 0) + sum(2 * size for size in images) + _inside(changes)
 
 
 def check_source(iso: Iso) -> None:
@@ -219,10 +226,13 @@ def _esps(iso: Iso, partition: Path | None) -> tuple[tuple[Partition, ...], list
 
 def _added(changes: IsoChanges) -> int:
     """The bytes of all files that are to be added."""
-    sources = [wish.source for wish in changes.add]
-    files = [file for source in sources for file in (source, *source.rglob("*"))]
-    files += changes.tree.rglob("*") if changes.tree else ()
-    return sum(file.stat().st_size for file in files if file.is_file())
+    tree = (Wish(source=changes.tree, path="/"),) if changes.tree else ()
+    return measure((*changes.add, *tree)) + _inside(changes)
+
+
+def _inside(changes: IsoChanges) -> int:
+    """The bytes of all files that are to be added to squashfs images."""
+    return sum(measure(edit.add) for edit in changes.squashfs.values())
 
 
 def check_room(directory: Path, needed: int, where: str) -> None:

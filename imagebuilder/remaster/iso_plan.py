@@ -297,6 +297,8 @@ def _wished(wish: Wish, files: Tree) -> Iterator[tuple[str, Path]]:
             if each.is_file():
                 yield clean(f"{path}/{each.relative_to(wish.source)}"), each
         return
+    if not wish.source.is_file():
+        raise ConfigError("is neither a file nor a directory", where=str(wish.source))
     inside = wish.path.endswith("/") or (path in files.nodes and files.nodes[path].is_directory)
     yield (clean(f"{path}/{wish.source.name}") if inside else path), wish.source
 

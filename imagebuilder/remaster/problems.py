@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from imagebuilder.errors import BuildError, together
+from imagebuilder.errors import BuildError, Interrupted, together
 
 
 class Problems:
@@ -19,6 +19,8 @@ class Problems:
         """Go on after an error in the context; all of it after the error is left out."""
         try:
             yield
+        except Interrupted:
+            raise
         except BuildError as error:
             self.found.append(error)
 

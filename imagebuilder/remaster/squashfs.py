@@ -114,7 +114,8 @@ def rewrite(image: Path, target: Target, changes: TreeChanges) -> None:
     like = superblock.load(image)
     root = listing(image)
     edit = tried(opened(image), plan(root, changes, str(image)))
-    output.made(target, lambda path: write(image, path, edit), 2 * like.used + 2**20)
+    needed = 2 * like.used + source.measure(changes.add) + 2**20
+    output.made(target, lambda path: write(image, path, edit), needed)
 
 
 def unpack(image: Path, directory: Path) -> None:
@@ -166,7 +167,8 @@ def layer(target: Target, changes: TreeChanges, base: Path | None = None) -> Non
     empty = Rootfs()
     real = [_real(root, entry) for entry in wanted]
     entries = [_like_base(root, entry) for entry in placed(empty, real, where)]
-    output.made(target, lambda path: _layered(path, entries, like), 2**30)
+    needed = source.measure(changes.add) + 2**20
+    output.made(target, lambda path: _layered(path, entries, like), needed)
 
 
 def tried(image: Image, edit: Edit) -> Edit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tarfile
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from imagebuilder import process
-from imagebuilder.errors import ConfigError
+from imagebuilder.errors import CommandError, ConfigError
 from imagebuilder.process import Command
 from imagebuilder.squashfs.mend import mend
 from imagebuilder.squashfs.superblock import Superblock
@@ -79,9 +80,18 @@ def unpacked(image: Path) -> Generator[IO[bytes], None, None]:
 
 @contextmanager
 def making(image: Path, like: Superblock) -> Generator[IO[bytes], None, None]:
-    """What takes an archive that becomes an image; at its end the image is whole."""
-    with process.writing(pack(image, like)) as file:
-        yield file
+    """What takes an archive that becomes an image; at its end the image is whole.
+
+    Raise OSError (ENOSPC) if there is no room for it, which tar2sqfs calls an error like another.
+    """
+    try:
+        with process.writing(pack(image, like)) as file:
+            yield file
+    except CommandError as error:
+        room = os.statvfs(image) if image.exists() else None
+        if room is None or room.f_bavail * room.f_frsize >= like.block:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(image)) from error
     mend(image)
 
 

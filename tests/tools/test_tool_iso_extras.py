@@ -121,6 +121,8 @@ def test_the_lists_of_an_images_pool_are_renewed(workshop: Workshop) -> None:
         (("--deb", "hello.deb", "--pool", "nowhere"), "nowhere: has no package in it"),
         (("--deb", "ks.cfg"), "ks.cfg: not a Debian package (looks like text)"),
         (("--answers", "missing"), "missing: no such file"),
+        (("--timeout", "1", "--answers-pre", "ks.cfg"), "hint: --answers FILE names it"),
+        (("--timeout", "1", "--pool", "pve"), "no package is to be added to the pool"),
         (("--answers", "preseed.cfg", "--answers-pre", "ks.cfg"), "scripts can be merged into"),
     ],
 )

@@ -110,6 +110,27 @@ def test_a_root_filesystem_is_changed_and_what_lies_beside_it(image: Path, tmp_p
     assert "minimal.manifest" in (tmp_path / "diff.html").read_text()
 
 
+def test_an_image_is_looked_into(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verbs.main(["iso", "show", str(image)]) == 0
+    said = capsys.readouterr().out
+    for role, path in {
+        "loader": "boot/grub/i386-pc/eltorito.img", "menu": "boot/grub/grub.cfg",
+        "kernel": "casper/vmlinuz", "initrd": "casper/initrd", "squashfs": ROOT,
+        "packages": "pool", "hook": ".disk/info",
+    }.items():  # fmt: skip
+        assert re.search(rf"^{role} +{re.escape(path)}  ", said, re.MULTILINE), role
+    assert "outside the file tree)" in said
+    assert verbs.main(["iso", "boot", str(image)]) == 0
+    assert re.search(r"^GPT partition 3: .* 'Gap1', .*: what is between", capsys.readouterr().out,
+                     re.MULTILINE)  # fmt: skip
+    assert verbs.main(["iso", "boot", "--mkisofs", str(image)]) == 0
+    assert "--protective-msdos-label\n" in capsys.readouterr().out
+    assert verbs.main(["iso", "ls", str(image), "/casper"]) == 0
+    assert " casper/vmlinuz\n" in capsys.readouterr().out
+    assert verbs.main(["iso", "cat", str(image), "/.disk/info"]) == 0
+    assert capsys.readouterr().out == "Test 1.0\n"
+
+
 def test_all_that_is_in_the_way_is_said_at_once_and_nothing_is_written(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -413,6 +434,8 @@ def test_a_change_that_a_layer_above_hides_is_told_of(
     squashfs.pack(tmp_path / "upper", layer, squashfs.USUAL, EPOCH)
     words = ["iso", "remaster", str(image), "-o", str(both)]
     assert verbs.main([*words, "--add", f"{layer}:/casper/minimal.standard.squashfs"]) == 0
+    assert verbs.main(["iso", "show", str(both)]) == 0
+    assert "bytes, on minimal.squashfs\n" in capsys.readouterr().out
     words = ["iso", "remaster", str(both), "-o", str(tmp_path / "new.iso"), "--dry-run"]
     change = ["--squashfs-replace", ROOT, "etc/os-release", "Old", "New"]
     assert verbs.main([*words, *change, "--squashfs-delete", ROOT, "usr/bin/tool"]) == 0

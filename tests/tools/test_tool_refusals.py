@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import iso_layouts
 import pytest
 
+from imagebuilder import process
 from imagebuilder.cli import verbs
 from imagebuilder.process import find
 from tests.tools.test_tool_iso import installer, ubuntu
@@ -78,6 +80,7 @@ CHANGES = [
     (("--replace", "/boot/grub/grub.cfg", "set timeout=31", "x"), "the nearest line is"),
     (("--drop-entry", "Foo"), "no menu entry is titled 'Foo'\n  hint: there are: Install, Rescue"),
     (("--add", "/none:/"), "/none: no such file"),
+    (("--add", "/dev/null:/"), "/dev/null: is neither a file nor a directory"),
     (("--timeout", "-1"), "a time cannot be negative"),
     (("--squashfs-delete", "/casper/initrd", "x"), "not a squashfs image"),
     (("--sha256", "0" * 64), "is another image: its SHA-256 is"),
@@ -187,3 +190,39 @@ def test_a_tool_that_is_missing_is_named_before_any_work(
     for tool in ("xorriso", "mdir", "mcopy"):
         assert f"{tool} is not installed" in said
     assert "doctor --install" in said
+
+
+def test_too_little_room_for_scratch_files_is_said_before_any_work(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage
+
+    def full(path: Path) -> object:
+        return usage(path)._replace(free=2**20) if "imagebuilder-iso-" in str(path) else usage(path)
+
+    monkeypatch.setattr(shutil, "disk_usage", full)
+    words = ["iso", "remaster", str(place / "good.iso"), "-o", str(place / "out.iso")]
+    status, said = refused([*words, "--timeout", "1"], place, capsys)
+    assert status == 5
+    assert said.startswith("error: scratch files in ")
+    assert "no space for it: 2 MiB needed, 1 MiB free" in said
+
+
+def test_a_root_filesystem_that_finds_no_room_is_said_to(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bin_ = place / "bin"
+    bin_.mkdir()
+    (bin_ / "tar2sqfs").write_text("#!/bin/sh\ncat > /dev/null\necho out: I/O error.\nexit 1\n")
+    (bin_ / "tar2sqfs").chmod(0o755)
+    monkeypatch.setitem(process.BASE_ENVIRONMENT, "PATH", f"{bin_}:{process.PATH}")
+    words = ["squashfs", "edit", str(place / "good.squashfs"), "-o", str(place / "out")]
+    words += ["--delete", "casper"]
+    status, said = refused(words, place, capsys)
+    assert status == 4
+    assert "out: I/O error." in said
+    none = os.statvfs_result((4096, 4096, 9, 0, 0, 9, 9, 9, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: none)
+    status, said = refused(words, place, capsys)
+    assert status == 5
+    assert f"{place / 'out'}: no space left: up to " in said

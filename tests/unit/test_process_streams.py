@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +59,20 @@ def test_a_program_that_is_not_there_is_named() -> None:
         process.reading(Command(("no-such-program",))),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("mode", "what"), [(0o644, "Permission denied"), (0o755, "Exec format error")]
+)
+def test_a_program_that_cannot_be_started_is_named(tmp_path: Path, mode: int, what: str) -> None:
+    program = tmp_path / "program"
+    program.touch(mode)
+    command = Command((str(program),))
+    for start in (process.reading, process.writing, process.started):
+        with (
+            pytest.raises(ToolMissingError, match=f"program cannot be started: {what}"),
+            start(command),
+        ):
+            pass
+    with pytest.raises(ToolMissingError, match=f"program cannot be started: {what}"):
+        process.run(command)

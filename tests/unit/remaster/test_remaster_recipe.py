@@ -11,7 +11,7 @@ import pytest
 
 import imagebuilder
 from imagebuilder.cli import iso_remaster
-from imagebuilder.errors import ConfigError, SpaceError
+from imagebuilder.errors import ConfigError, Interrupted, SpaceError
 from imagebuilder.remaster import recipe
 from imagebuilder.remaster.problems import Problems
 
@@ -99,6 +99,7 @@ def test_a_recipe_is_read_as_its_command_line(tmp_path: Path) -> None:
         ("replace: [[a, b]]\n", "too short"),
         ("volume-id: " + "x" * 33, "too long"),
         ("{}\n", "is empty"),
+        ("add: [x:/]\ninitrd: {add: [x]}\n", r"r.yaml:2:16: in 'initrd.add.0': 'x' does not match"),
     ],
 )
 def test_a_wrong_recipe_is_refused_by_line(tmp_path: Path, text: str, message: str) -> None:
@@ -140,3 +141,8 @@ def test_several_problems_are_raised_together() -> None:
 
 def test_no_problem_is_no_error() -> None:
     Problems().check()
+
+
+def test_a_signal_is_no_problem_to_be_noted() -> None:
+    with pytest.raises(Interrupted), Problems().noted():
+        raise Interrupted(15)
