@@ -214,7 +214,6 @@ def _variables(
         "DIB_BOOT_LABEL": boot,
         "DIB_CHECKSUM": {"": "0", "md5,sha256": "1"}.get(request.checksum, request.checksum),
         "DIB_DEBUG_TRACE": str(request.trace),
-        "DIB_DEFAULT_INSTALLTYPE": request.install_type or "source",
         "DIB_ENV": _declared_as_bash(given),
         "DIB_IMAGE_CACHE": str(cache_directory(request)),
         **_asked(request),
@@ -262,6 +261,7 @@ def _asked(request: Request) -> dict[str, str]:
         "RAMDISK_ELEMENT": (request.ramdisk_element or "ramdisk") if request.ramdisk else "",
         "MAX_ONLINE_RESIZE": str(request.max_online_resize or ""),
         "DOCKER_TARGET": request.docker_target,
+        "DIB_DEFAULT_INSTALLTYPE": request.install_type,  # an element may have a default of its own
     }
     found = {name: value for name, value in told.items() if value}
     return {**found, "DIB_NO_TMPFS": str(int(request.no_tmpfs))}
