@@ -9,10 +9,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import pathlib
 from collections.abc import Iterator
 
 CHUNK = 4 * 2**20
 BLOCK = 1 << 16
+SHORTEST = 2**20  # of the holes that a copy of a file should have too
 
 
 def extents(fd: int) -> Iterator[tuple[int, int]]:
@@ -27,6 +29,28 @@ def extents(fd: int) -> Iterator[tuple[int, int]]:
             raise
         end = os.lseek(fd, start, os.SEEK_HOLE)
         yield start, end
+
+
+def blocks(path: str, size: int, block: int) -> Iterator[tuple[int, int]]:
+    """Where the file has data, in blocks: (first block, blocks); holes below 1 MiB are data.
+
+    Whether there are small ones is often a matter of chance: `cp` makes some of a file's zeros if
+    just then the filesystem has not allocated all of it, and package scripts use `cp`.
+    """
+    begun = end = 0
+    with pathlib.Path(path).open("rb", buffering=0) as file:
+        for start, stop in extents(file.fileno()):
+            start, stop = start // block, -(-min(stop, size) // block)
+            if (start - end) * block >= SHORTEST:
+                if end > begun:
+                    yield begun, end - begun
+                begun = start
+            end = stop
+    last = -(-size // block)
+    if (last - end) * block < SHORTEST:
+        end = last
+    if end > begun:
+        yield begun, end - begun
 
 
 def filled(fd: int, block: int) -> Iterator[tuple[int, bytes]]:

@@ -40,7 +40,7 @@ def outputs(pouring: Pouring, write_disks: Disks, memory: Memory) -> tuple[Artef
     if disks:
         whole = any(_source(output) is Source.DISK for output in disks)
         with write_disks(whole) as images:
-            image = images[first_device(pouring.disk).name]
+            image = images[first_device(pouring.disk).name].copied(memory.stamps)
             convert = partial(_convert, image=image)
             made |= _make_all(pouring, [o for o in disks if not _alters(o)], convert)
             made |= {o.format: convert(pouring, o) for o in disks if _alters(o)}

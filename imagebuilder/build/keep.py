@@ -5,6 +5,7 @@ A layer can be kept once the one below it is, so they are committed in their ord
 
 from __future__ import annotations
 
+import stat
 from collections import deque
 from collections.abc import Callable, Collection, Generator
 from contextlib import ExitStack, contextmanager
@@ -13,8 +14,10 @@ from pathlib import Path
 
 from imagebuilder import process
 from imagebuilder.build.overlay import copying
+from imagebuilder.cache import entry, manifest
 from imagebuilder.cache.model import Draft, Layer, Origin
 from imagebuilder.cache.store import Store
+from imagebuilder.disk.image import stamp, stamped
 from imagebuilder.errors import BuildError, Interrupted
 from imagebuilder.plan.digest import StepId
 
@@ -24,6 +27,7 @@ Say = Callable[[str], None]
 @dataclass(frozen=True, slots=True)
 class _Pending:
     step: StepId
+    source: Path
     draft: Draft
     copying: process.Program
     held: ExitStack  # the draft, and the claim on its key
@@ -41,6 +45,7 @@ class Keeper:
     parent: Layer | None = None
     broken: bool = False
     waiting: deque[_Pending] = field(default_factory=deque)
+    stamps: dict[bytes, bytes] = field(default_factory=dict)  # of files, and of the store's copies
 
     @property
     def above(self) -> Layer | None:
@@ -61,7 +66,7 @@ class Keeper:
             self.stop(f"not cached: {error}")
             return
         program = held.enter_context(process.started(copying(source, draft.tree)))
-        self.waiting.append(_Pending(step, draft, program, held))
+        self.waiting.append(_Pending(step, source, draft, program, held))
 
     def stop(self, reason: str) -> None:
         """Keep nothing more, and say why."""
@@ -99,6 +104,19 @@ class Keeper:
             self.parent = self.store.commit(pending.draft, pending.step.id, origin)
             # Another build's layer is as good, but not the one that the next layers were made on.
             self.broken = self.parent is None or self.parent.tree.stat().st_ino != inode
+            if self.parent and not self.broken:
+                self.stamps |= _stamps(pending.source, self.parent)
+
+
+def _stamps(source: Path, layer: Layer) -> dict[bytes, bytes]:
+    """What stands for the layer's files where they were made, and what does in the store."""
+    kept = entry.rows(layer)
+    return {
+        stamp(status): stamped(inode, size, modified, changed)
+        for path, status in manifest.walk(source)
+        if stat.S_ISREG(status.st_mode) and path in kept
+        for *_, size, _, modified, changed, inode in [manifest.ROW.unpack(kept[path])]
+    }
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def _finish(
     write_disks = _finish_tree(pouring, tree, existing)
     kept.look_at(place.tree, soon=bool(existing or making.plan.draft.attached))
     usage.tell(making.plan.request, place.tree, kept.listen)
-    kept.memory = kept.recall()
+    kept.memory = replace(kept.recall(), stamps=tree.keeper.stamps)
     return convert.outputs(pouring, write_disks, kept.memory)
 
 

@@ -113,6 +113,11 @@ def check(layer: Layer) -> None:
         raise DamagedError(*manifest.differences(known, found.manifest))
 
 
+def rows(layer: Layer) -> dict[bytes, bytes]:
+    """What every inode of the layer looked like when it was written down, by its path."""
+    return manifest.rows((layer.tree.parent / MANIFEST).read_bytes())
+
+
 def settle(entries: Iterable[Path]) -> None:
     """Wait until entries of one filesystem are on the disk (`syncfs(2)`), and mark them so."""
     with ExitStack() as stack:

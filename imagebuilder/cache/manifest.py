@@ -37,14 +37,14 @@ def scan(tree: Path) -> Scan:
 
     A row is the path, a zero byte, and `ROW`. The tree itself has the empty path.
     """
-    rows, blocks, seen = [], 0, set()
+    found, blocks, seen = [], 0, set()
     for path, status in walk(tree):
-        rows.append(path + b"\0" + _row(status))
+        found.append(path + b"\0" + _row(status))
         if status.st_nlink == 1 or stat.S_ISDIR(status.st_mode) or status.st_ino not in seen:
             blocks += status.st_blocks
             seen.add(status.st_ino)
-    rows.sort()
-    return Scan(b"".join(rows), len(rows), Size(blocks * BLOCK))
+    found.sort()
+    return Scan(b"".join(found), len(found), Size(blocks * BLOCK))
 
 
 def walk(tree: Path) -> Iterator[tuple[bytes, os.stat_result]]:
@@ -69,7 +69,7 @@ def walk(tree: Path) -> Iterator[tuple[bytes, os.stat_result]]:
 
 def differences(before: bytes, after: bytes) -> tuple[str, ...]:
     """What became of each path between two manifests, in the order of paths."""
-    old, new = _parse(before), _parse(after)
+    old, new = rows(before), rows(after)
     faults = []
     for path in sorted(old.keys() | new.keys()):
         name = shown(path)
@@ -100,13 +100,13 @@ def _row(status: os.stat_result) -> bytes:
     )
 
 
-def _parse(manifest: bytes) -> dict[bytes, bytes]:
+def rows(manifest: bytes) -> dict[bytes, bytes]:
     """Paths and rows; what is cut short is left out."""
-    rows, start = {}, 0
+    found, start = {}, 0
     while (end := manifest.find(b"\0", start)) >= 0:
-        rows[manifest[start:end]] = manifest[end + 1 : end + 1 + ROW.size]
+        found[manifest[start:end]] = manifest[end + 1 : end + 1 + ROW.size]
         start = end + 1 + ROW.size
-    return {path: row for path, row in rows.items() if len(row) == ROW.size}
+    return {path: row for path, row in found.items() if len(row) == ROW.size}
 
 
 def _first_difference(before: bytes, after: bytes) -> str:

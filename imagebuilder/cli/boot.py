@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import platform
 import re
 import sys
@@ -137,7 +136,6 @@ def _machine(arguments: argparse.Namespace, runner: Runner) -> Machine:
         firmware=Firmware.SECURE_BOOT if arguments.secure_boot else chosen,
         accelerator=Accelerator[given.upper()] if given else boot.accelerator(guest, runner),
         memory=Size.parse(arguments.memory, where="--memory"),
-        cpus=min(len(os.sched_getaffinity(0)), 2),
         disks=tuple(arguments.disk),
         disk_size=Size.parse(size, where="--disk-size") if size else None,
         overlay=arguments.overlay,

@@ -7,10 +7,13 @@ so that they need no room twice, and no time to get there.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
+
+STAMP = struct.Struct(">QQqq")
 
 
 class Borrowed(NamedTuple):
@@ -20,6 +23,7 @@ class Borrowed(NamedTuple):
     length: int
     path: str
     offset: int  # in that file
+    stamp: bytes = b""  # `stamp` of that file, if it is known
 
 
 CLUSTER = 1 << 16  # bytes
@@ -50,3 +54,23 @@ class Image:
     file: Path
     borrowed: tuple[Borrowed, ...] = ()
     packed: Packed | None = None
+
+    def copied(self, stamps: Mapping[bytes, bytes]) -> Image:
+        """The same disk, its files known by the stamps of copies of them that will stay."""
+        known = (each._replace(stamp=stamps.get(each.stamp, each.stamp)) for each in self.borrowed)
+        return replace(self, borrowed=tuple(known))
+
+
+def stamp(status: os.stat_result) -> bytes:
+    """What is another as soon as somebody writes to the file: 32 bytes."""
+    return stamped(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def changed(known: bytes) -> int:
+    """The change time in a stamp, in ns."""
+    return int(STAMP.unpack(known)[-1])
+
+
+def stamped(inode: int, size: int, mtime: int, ctime: int) -> bytes:
+    """The same, of times in ns."""
+    return STAMP.pack(inode, size, mtime, ctime)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagebuilder.disk.image import Borrowed
+from imagebuilder import holes
+from imagebuilder.disk.image import Borrowed, stamp
 from imagebuilder.errors import BuildError, CommandError
 from imagebuilder.filesystems import ext_inode, ext_map
 from imagebuilder.filesystems.ext2fs import LINKS, LOST_AND_FOUND, ROOT, Filesystem
@@ -167,13 +168,13 @@ class _Filler:
 
     def regular(self, number: int, path: str, status: os.stat_result) -> Content:
         """Find room for a file's content, which is borrowed."""
-        block_size, size = self.block_size, status.st_size
+        block_size, size, seen = self.block_size, status.st_size, stamp(status)
         runs = _runs(_ranges(path, status, block_size), self.room.for_content)
         for logical, physical, count in runs:
             start = logical * block_size
             length = min(count * block_size, size - start)
             place = self.offset + physical * block_size
-            self.borrowed.append(Borrowed(place, length, path, start))
+            self.borrowed.append(Borrowed(place, length, path, start, seen))
         return self.mapped(number, runs, size)
 
     def symlink(self, number: int, path: str) -> Content:
@@ -251,23 +252,7 @@ def _ranges(path: str, status: os.stat_result, block_size: int) -> list[tuple[in
     size = status.st_size
     if status.st_blocks * 512 >= size:
         return [(0, -(-size // block_size))]
-    return list(_data(path, size, block_size))
-
-
-def _data(path: str, size: int, block_size: int) -> Iterator[tuple[int, int]]:
-    """What is no hole of a file, as the filesystem's own map says."""
-    with Path(path).open("rb", buffering=0) as file:
-        position = done = 0
-        while position < size:
-            try:
-                start = file.seek(position, os.SEEK_DATA)
-            except OSError:  # ENXIO: only a hole is left
-                break
-            position = file.seek(start, os.SEEK_HOLE)
-            first, end = max(start // block_size, done), -(-position // block_size)
-            if end > first:
-                yield first, end - first
-                done = end
+    return list(holes.blocks(path, size, block_size))
 
 
 def _attributes(path: str) -> list[tuple[str, bytes]]:

@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from imagebuilder import holes
+
 BLOCK = 4096
 SAMPLES = 5
 IN_1980 = 315532800  # seconds since 1970
@@ -141,7 +143,7 @@ class _Walk:
         """Count a regular file's blocks, with care where it has holes or may be compressed."""
         data = _blocks(status.st_size)
         if status.st_blocks * 512 < status.st_size:
-            data = _data(path, status.st_size)
+            data = sum(n for _, n in holes.blocks(path, status.st_size, BLOCK)) * BLOCK
             self.sparse += data
         self.data += data
         if status.st_size > DIRECT * BLOCK:
@@ -236,17 +238,3 @@ def _attribute_names(path: str) -> list[str]:
         return os.listxattr(path, follow_symlinks=False)
     except OSError:  # a filesystem without any
         return []
-
-
-def _data(path: str, size: int) -> int:
-    """The bytes of whole 4 KiB blocks that hold data, as the filesystem's own map says."""
-    with Path(path).open("rb", buffering=0) as file:
-        total = position = 0
-        while position < size:
-            try:
-                start = file.seek(position, os.SEEK_DATA)
-            except OSError:  # ENXIO: only a hole is left
-                break
-            position = file.seek(start, os.SEEK_HOLE)
-            total += _blocks(position) - start // BLOCK * BLOCK
-        return total

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
+import time
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from heapq import merge
 from pathlib import Path
 
 from imagebuilder import holes
-from imagebuilder.disk.image import CLUSTER, Borrowed, Image
+from imagebuilder.disk.image import CLUSTER, Borrowed, Image, changed
 from imagebuilder.errors import BuildError
 from imagebuilder.formats import sparse
 
@@ -21,6 +23,8 @@ BLOCK = 4096  # the largest that a filesystem has
 CHUNK = 2**20
 ZEROS = memoryview(bytes(CHUNK))
 MOST_WORKERS = 8
+PART = struct.Struct(">QQQ")
+FRESH = 2 * 10**9  # ns; some filesystems have whole seconds only
 
 
 class Disk:
@@ -30,11 +34,34 @@ class Disk:
         self.fd, self.file, self.borrowed = fd, image.file, image.borrowed
         self.size = os.fstat(fd).st_size
         self.starts = array("Q", (each.start for each in image.borrowed))
+        self.own = list(holes.extents(fd)) if image.borrowed else []
+        self.settled = time.time_ns() - FRESH
 
     def extents(self) -> Iterator[tuple[int, int]]:
         """Where there is data, in order, (start, end) in bytes; some may be in two of them."""
         borrowed = ((each.start, each.start + each.length) for each in self.borrowed)
         return merge(holes.extents(self.fd), borrowed)
+
+    def origin(self, start: int, end: int) -> bytes:
+        """What stands for these bytes: the SHA-256 of which bytes of which files they are.
+
+        Nothing if some are the disk's own, or a file is not known well enough: one that has just
+        been changed may change again in the same tick of its filesystem's clock.
+        """
+        found = hashlib.sha256()
+        for each in self._within(start, end):
+            first, last = max(each.start, start), min(each.start + each.length, end)
+            if first < last:
+                if not each.stamp or changed(each.stamp) > self.settled:
+                    return b""
+                place = PART.pack(first - start, last - start, each.offset + first - each.start)
+                found.update(each.stamp + place)
+        return b"" if self._is_own(start, end) else found.digest()
+
+    def _is_own(self, start: int, end: int) -> bool:
+        """Whether the file itself has data there."""
+        at = bisect_left(self.own, (end,)) - 1
+        return at < 0 or self.own[at][1] > start
 
     def read(self, start: int, target: memoryview) -> None:
         """Fill `target` with the bytes from `start` on, and with zeros beyond the disk's end.

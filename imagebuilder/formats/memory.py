@@ -2,12 +2,17 @@
 
 Beside an image that was made lies an index of it:
 
-    MAGIC, a line that names the compressor
+    MAGIC, a line that names the compressor, the number of rows of the first kind in 4 bytes
+    32 bytes of a cluster's origin, 32 bytes SHA-256 of the cluster; and so on
     32 bytes SHA-256 of a cluster, 8 bytes offset and 4 bytes length in the image; and so on
 
 Compressed bytes are taken only from the same compressor at the same level, so an image has the
 same bytes with a memory and without. Whoever hands an image in has to know that it is as it was
 when it was made.
+
+A cluster whose origin is known is not even read. The origin tells of each file its inode number,
+size, mtime and change time, which nothing but the clock sets: no file that was there when the
+index was made, and none that is made later, has those of another one.
 
 The image that a disk was read from is another matter: its clusters are taken as somebody has
 compressed them.
@@ -17,7 +22,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,17 +31,23 @@ from imagebuilder.cache.model import Earlier, seen
 from imagebuilder.disk.image import Packed, Place
 from imagebuilder.errors import BuildError
 
-MAGIC = b"imagebuilder clusters 1\n"
+MAGIC = b"imagebuilder clusters 2\n"
+COUNT = struct.Struct(">I")
+ORIGIN = struct.Struct(">32s32s")
 ROW = struct.Struct(">32sQI")
 Taken = tuple[int, int, int]  # descriptor, offset, length
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Earlier images, the one to be preferred last; `made` are new indices."""
+    """Earlier images, the one to be preferred last; `made` are new indices.
+
+    `stamps` are those of the tree's files, and of their copies that later builds will find.
+    """
 
     earlier: tuple[Earlier, ...] = ()
     made: dict[Path, bytes] = field(default_factory=dict)  # by the output's path
+    stamps: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,31 +55,54 @@ class Recollection:
     """What open images have; threads may share it."""
 
     places: Mapping[bytes, Taken]  # by digest
+    digests: Mapping[bytes, bytes]  # by origin
     kept: Mapping[int, Taken]  # by the cluster's number
     others: tuple[int, ...] = ()  # with `kept`, all clusters that the disk has
 
-    def find(self, key: bytes | int, target: memoryview) -> int:
-        """Read what a cluster was compressed to into `target`; its length, 0 if not known."""
-        known = self.kept.get(key) if isinstance(key, int) else self.places.get(key)
+    def find(self, key: bytes | int | None, target: memoryview) -> int:
+        """Read what a cluster was compressed to into `target`; its length, 0 if not known.
+
+        The key is its digest, or its number if nobody has changed it.
+        """
+        known = self.kept.get(key) if isinstance(key, int) else self.places.get(key or b"")
         fd, offset, length = known or (0, 0, 0)
         if length and os.preadv(fd, [target[:length]], offset) == length:
             return length
         return 0
 
 
-def encode(compressor: str, rows: Iterable[tuple[bytes, Place]]) -> bytes:
-    """An index of clusters, given as digest and place."""
-    head = MAGIC + compressor.encode() + b"\n"
-    return head + b"".join(ROW.pack(digest, *place) for digest, place in rows)
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Where an image has clusters, by their digests, and digests of clusters by their origins."""
+
+    places: dict[bytes, Place] = field(default_factory=dict)
+    digests: dict[bytes, bytes] = field(default_factory=dict)
 
 
-def decode(index: bytes, compressor: str) -> dict[bytes, Place]:
-    """The places by digest; none if the index is another compressor's, or damaged."""
+def encode(compressor: str, index: Index) -> bytes:
+    """The index as a file."""
+    return b"".join((
+        MAGIC + compressor.encode() + b"\n",
+        COUNT.pack(len(index.digests)),
+        *(ORIGIN.pack(*pair) for pair in index.digests.items()),
+        *(ROW.pack(digest, *place) for digest, place in index.places.items()),
+    ))
+
+
+def decode(content: bytes, compressor: str) -> Index:
+    """The index in a file; an empty one if that is another compressor's, or damaged."""
     head = MAGIC + compressor.encode() + b"\n"
-    rows = index.removeprefix(head)
-    if not index.startswith(head) or len(rows) % ROW.size:
-        return {}
-    return {digest: (offset, length) for digest, offset, length in ROW.iter_unpack(rows)}
+    if not content.startswith(head) or len(content) < len(head) + COUNT.size:
+        return Index()
+    begin = len(head) + COUNT.size
+    end = begin + COUNT.unpack_from(content, len(head))[0] * ORIGIN.size
+    rows = content[end:]
+    if len(content) < end or len(rows) % ROW.size:
+        return Index()
+    return Index(
+        places={digest: (offset, length) for digest, offset, length in ROW.iter_unpack(rows)},
+        digests=dict(ORIGIN.iter_unpack(content[begin:end])),
+    )
 
 
 @contextmanager
@@ -80,6 +114,7 @@ def recalled(
     The file of `packed` must not have changed until the end; raise BuildError.
     """
     places: dict[bytes, Taken] = {}
+    digests: dict[bytes, bytes] = {}
     with ExitStack() as stack:
         for image, index, then in memory.earlier:
             with suppress(OSError):
@@ -87,15 +122,17 @@ def recalled(
                 file = stack.enter_context(image.open("rb", buffering=0))
                 if seen(os.fstat(file.fileno())) != then:
                     continue
-                places |= {digest: (file.fileno(), *place) for digest, place in known.items()}
+                fd = file.fileno()
+                places |= {digest: (fd, *place) for digest, place in known.places.items()}
+                digests |= known.digests
         if packed is None:
-            yield Recollection(places, {})
+            yield Recollection(places, digests, {})
             return
         source = stack.enter_context(packed.file.open("rb", buffering=0)).fileno()
         stack.callback(_check_unchanged, source, packed)
         places |= {digest: (source, *place) for digest, place in packed.contents.items()}
         kept = {number: (source, *place) for number, place in packed.kept.items()}
-        yield Recollection(places, kept, packed.others)
+        yield Recollection(places, digests, kept, packed.others)
 
 
 def _check_unchanged(fd: int, packed: Packed) -> None:

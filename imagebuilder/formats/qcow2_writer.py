@@ -27,13 +27,13 @@ from heapq import merge
 from itertools import groupby
 from pathlib import Path
 from queue import SimpleQueue
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from imagebuilder.disk.image import CLUSTER, Image, Place
+from imagebuilder.disk.image import CLUSTER, Image
 from imagebuilder.formats import zstd
 from imagebuilder.formats.assembled import Disk, opened
 from imagebuilder.formats.clusters import KINDS, Compressor, Kind
-from imagebuilder.formats.memory import Memory, Recollection, encode, recalled
+from imagebuilder.formats.memory import Index, Memory, Recollection, encode, recalled
 from imagebuilder.sizes import Size
 
 ZSTD = "zstd"
@@ -65,8 +65,16 @@ class _Run:
     """Some clusters of the disk: those that shrank, in a row, and those that did not."""
 
     buffer: zstd.Buffer
-    packed: tuple[tuple[int, int, bytes], ...]  # (number of the cluster, bytes, digest or nothing)
-    plain: tuple[tuple[int, bytes, bytes], ...]  # (number, content, digest)
+    packed: list[tuple[int, int, bytes]] = field(default_factory=list)  # (number, bytes, digest)
+    plain: list[tuple[int, bytes, bytes]] = field(default_factory=list)  # (number, content, digest)
+    origins: dict[bytes, bytes] = field(default_factory=dict)  # digests by origin
+
+
+class _Known(NamedTuple):
+    """What is known of a cluster before it is read: where it comes from, if anything is."""
+
+    key: bytes | int | None  # with which to find what it was compressed to
+    origin: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +85,15 @@ class _Threads:
     known: Recollection
     idle: SimpleQueue[tuple[Compressor, zstd.Buffer]]
 
+    @contextmanager
+    def lent(self) -> Generator[tuple[Compressor, zstd.Buffer], None, None]:
+        """A context and room that nobody else uses meanwhile."""
+        pair = self.idle.get()
+        try:
+            yield pair
+        finally:
+            self.idle.put(pair)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Map:
@@ -84,7 +101,7 @@ class Map:
 
     level2: dict[int, array[int]] = field(default_factory=dict)
     uses: array[int] = field(default_factory=lambda: array("H", (1,)))  # the header's cluster
-    contents: dict[bytes, Place] = field(default_factory=dict)  # where a digest's content is
+    index: Index = field(default_factory=Index)
 
     def add_packed(self, cluster: int, start: int, length: int) -> None:
         """Have compressed bytes at `start` for a cluster of the disk."""
@@ -189,7 +206,7 @@ def write(source: Image, target: Path, workers: int = 0, memory: Memory = FORGET
         file.writelines(tables.content())
         file.seek(0)
         file.write(tables.header())
-    return encode(kind.description(), placed.contents.items())
+    return encode(kind.description(), placed.index)
 
 
 def refcounts(before: int) -> tuple[int, int]:
@@ -208,10 +225,11 @@ def _write_data(runs: Iterable[_Run], file: BinaryIO) -> Map:
     begins = file.tell()
     for run in runs:
         begun = start = file.tell()
+        placed.index.digests.update(run.origins)
         for cluster, length, digest in run.packed:
             placed.add_packed(cluster, start, length)
             if digest:
-                placed.contents[digest] = (start, length)
+                placed.index.places[digest] = (start, length)
             start += length
         file.write(memoryview(run.buffer)[: start - begun])
         if start - begins >= AHEAD:
@@ -230,7 +248,7 @@ def _write_plain(clusters: Iterable[tuple[int, bytes, bytes]], placed: Map, file
         start = file.seek(_clusters(file.tell()) * CLUSTER)
         placed.add_plain(cluster, start)
         if digest:
-            placed.contents[digest] = (start, CLUSTER)
+            placed.index.places[digest] = (start, CLUSTER)
         file.write(content)
 
 
@@ -280,45 +298,50 @@ def _allocated(disk: Disk) -> Iterator[int]:
 
 
 def _compressed(shared: _Threads, numbers: Sequence[int], buffer: zstd.Buffer) -> _Run:
-    context, content = shared.idle.get()
-    try:
-        packed, plain, end = [], [], 0
-        room = memoryview(buffer).cast("B")
-        for number in numbers:
-            length = shared.known.find(number, room[end:])
-            if length == CLUSTER:
-                plain.append((number, bytes(room[end : end + length]), b""))
-            elif length:
-                packed.append((number, length, b""))
-                end += length
-        others = tuple(number for number in numbers if number not in shared.known.kept)
-        for number, cluster in _read(shared.disk, others, content):
-            digest = hashlib.sha256(cluster).digest()
-            length = shared.known.find(digest, room[end:]) or context.compress(cluster, buffer, end)
+    with shared.lent() as (context, content):
+        run = _Run(buffer=buffer)
+        known, room, end = shared.known, memoryview(buffer).cast("B"), 0
+        looked = {number: _look_up(shared, number) for number in numbers}
+        _read(shared.disk, [n for n in numbers if looked[n].key is None], content)
+        for number, (key, origin) in looked.items():
+            digest, cluster = key if isinstance(key, bytes) else b"", None
+            length = known.find(key, room[end:])
+            if not length:
+                if key is not None:  # it cannot be had after all
+                    _read(shared.disk, (number,), content)
+                cluster = Cluster.from_buffer(content, number % RUN * CLUSTER)
+                if _is_zeros(cluster):
+                    continue
+                digest = hashlib.sha256(cluster).digest()
+                length = known.find(digest, room[end:]) or context.compress(cluster, buffer, end)
+            if origin:
+                run.origins[origin] = digest
             if length < CLUSTER:
-                packed.append((number, length, digest))
+                run.packed.append((number, length, digest))
                 end += length
             else:
-                plain.append((number, bytes(cluster), digest))
-        return _Run(buffer=buffer, packed=tuple(packed), plain=tuple(plain))
-    finally:
-        shared.idle.put((context, content))
+                run.plain.append((number, bytes(cluster or room[end : end + CLUSTER]), digest))
+        return run
 
 
-def _read(
-    disk: Disk, numbers: Sequence[int], content: zstd.Buffer
-) -> Iterator[tuple[int, zstd.Buffer]]:
-    """Those clusters of a run, read into `content`, that are not all zeros."""
-    if not numbers:
-        return
-    first, last = numbers[0], numbers[-1]
+def _look_up(shared: _Threads, number: int) -> _Known:
+    if number in shared.known.kept:
+        return _Known(number, b"")
+    origin = shared.disk.origin(number * CLUSTER, (number + 1) * CLUSTER)
+    return _Known(shared.known.digests.get(origin), origin)
+
+
+def _read(disk: Disk, numbers: Sequence[int], content: zstd.Buffer) -> None:
+    """Read clusters of one run, each to its place in `content`."""
     view = memoryview(content).cast("B")
-    disk.read(first * CLUSTER, view[: (last + 1 - first) * CLUSTER])
-    for number in numbers:
-        at = (number - first) * CLUSTER
-        begins = view[at : at + SECTOR] == ZEROS[:SECTOR]
-        if not (begins and bytes(view[at : at + CLUSTER]) == ZEROS):
-            yield number, Cluster.from_buffer(content, at)
+    for _, group in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        row = [number for _, number in group]
+        at = row[0] % RUN * CLUSTER
+        disk.read(row[0] * CLUSTER, view[at : at + len(row) * CLUSTER])
+
+
+def _is_zeros(cluster: zstd.Buffer) -> bool:
+    return memoryview(cluster).cast("B")[:SECTOR] == ZEROS[:SECTOR] and bytes(cluster) == ZEROS
 
 
 def _clusters(length: int) -> int:

@@ -36,7 +36,7 @@ def argv(machine: Machine, parts: Parts) -> tuple[str, ...]:
         "-machine", _board(machine),
         "-accel", machine.accelerator.value,
         "-cpu", _cpu(machine),
-        "-smp", str(machine.cpus),
+        "-smp", str(_cpus(machine)),
         "-m", f"{machine.memory.up_to(2**20) // 2**20}M",
         "-no-reboot",
         "-vga", machine.architecture.display,
@@ -84,6 +84,11 @@ def _board(machine: Machine) -> str:
 
 def _cpu(machine: Machine) -> str:
     return "host" if machine.accelerator is Accelerator.KVM else machine.architecture.cpu
+
+
+def _cpus(machine: Machine) -> int:
+    wanted = 2 if machine.accelerator is Accelerator.KVM else machine.architecture.cpus
+    return min(len(os.sched_getaffinity(0)), wanted)
 
 
 def _flash(rom: Rom | None, firmware: Firmware) -> tuple[str, ...]:

@@ -138,7 +138,7 @@ def with_acls(tree: Path) -> list[str]:
 
 def pack(tree: Path, target: Path, like: Superblock, epoch: int) -> None:
     """Write a directory's files to a new image, made as another was; nothing is younger."""
-    with process.writing(stream.pack(target, like)) as sink:
+    with stream.making(target, like) as sink:
         archive = partial(tar.archive, tree, epoch=epoch, empty=KERNELS_OWN)
         for piece in tar.archived(archive):
             sink.write(piece)

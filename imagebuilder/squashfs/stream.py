@@ -13,6 +13,7 @@ from typing import IO, cast
 from imagebuilder import process
 from imagebuilder.errors import ConfigError
 from imagebuilder.process import Command
+from imagebuilder.squashfs.mend import mend
 from imagebuilder.squashfs.superblock import Superblock
 
 BUFFER = 2**18
@@ -77,9 +78,17 @@ def unpacked(image: Path) -> Generator[IO[bytes], None, None]:
 
 
 @contextmanager
+def making(image: Path, like: Superblock) -> Generator[IO[bytes], None, None]:
+    """What takes an archive that becomes an image; at its end the image is whole."""
+    with process.writing(pack(image, like)) as file:
+        yield file
+    mend(image)
+
+
+@contextmanager
 def packed(image: Path, like: Superblock) -> Generator[IO[bytes], None, None]:
     """What takes the bytes of an archive that becomes an image."""
-    with process.writing(pack(image, like)) as file:
+    with making(image, like) as file:
         sink = io.BufferedWriter(io.FileIO(os.dup(file.fileno()), "wb"), BUFFER)
         try:
             yield sink
@@ -93,7 +102,7 @@ def packed(image: Path, like: Superblock) -> Generator[IO[bytes], None, None]:
 @contextmanager
 def writer(image: Path, like: Superblock) -> Generator[tarfile.TarFile, None, None]:
     """An archive whose members become an image."""
-    with process.writing(pack(image, like)) as file:
+    with making(image, like) as file:
         valve = _Valve(file)
         with tarfile.open(
             fileobj=cast("IO[bytes]", valve),

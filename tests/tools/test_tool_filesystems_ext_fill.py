@@ -180,6 +180,20 @@ def test_contents_are_not_written_before_somebody_wants_them(tmp_path: Path, tre
     of_ext.assert_clean(copied)
 
 
+def test_small_holes_make_no_difference(tmp_path: Path, tree: Path) -> None:
+    images = []
+    for name in ("holes", "zeros"):
+        content = tree / "file"
+        content.write_bytes(b"data".ljust(300_000, b"\0") + b"data")
+        if name == "holes":
+            run(Command(("fallocate", "--dig-holes", str(content))))
+            assert content.stat().st_blocks * 512 < content.stat().st_size
+        os.utime(content, (0, 0))
+        os.utime(tree, (0, 0))
+        images.append(whole(made(tree, tmp_path / name, 16 * MIB)).read_bytes())
+    assert images[0] == images[1]
+
+
 @pytest.mark.skipif(not zstd.available(), reason="needs libzstd")
 def test_qcow2_is_the_same_wherever_contents_lie(tmp_path: Path, tree: Path) -> None:
     of_ext.tiny_files(tree)

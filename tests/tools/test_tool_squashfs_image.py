@@ -131,6 +131,7 @@ def test_an_image_is_unpacked_and_packed_again_without_loss(tree: Path, tmp_path
     story.unpack(old, place)
     new = tmp_path / "new.squashfs"
     story.pack(place, new, opened(old).made, 2_000_000_000)
+    subprocess.run(["unsquashfs", "-lln", new], check=True, capture_output=True)
     one, other = story.listing(old).files, story.listing(new).files
     assert one.keys() == other.keys()
     for path, file in one.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -80,11 +81,13 @@ def test_commas_in_names_are_doubled() -> None:
 def test_emulation_uses_threads_and_every_feature() -> None:
     argv = qemu.argv(MACHINE, PARTS)
     assert (after("-accel", argv), after("-cpu", argv)) == (["tcg,thread=multi"], ["max"])
+    assert after("-smp", argv) == ["1"]
 
 
 def test_kvm_gets_the_hosts_processor() -> None:
     argv = qemu.argv(replace(MACHINE, accelerator=Accelerator.KVM), PARTS)
     assert (after("-accel", argv), after("-cpu", argv)) == (["kvm"], ["host"])
+    assert after("-smp", argv) == [str(min(2, len(os.sched_getaffinity(0))))]
 
 
 def test_uefi_has_code_that_is_shared_and_variables_of_its_own() -> None:

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import hashlib
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from imagebuilder.disk.image import Borrowed, Image
+from imagebuilder.disk.image import Borrowed, Image, stamp
 from imagebuilder.errors import BuildError
 from imagebuilder.formats import assembled, raw
 from imagebuilder.formats.model import Output
@@ -38,7 +39,7 @@ def lent(tmp_path: Path) -> tuple[Image, bytes]:
         Borrowed(8 * MIB, 100, large, 2 * MIB),
     )
     whole = bytearray(disk.read_bytes())
-    for start, length, path, offset in borrowed:
+    for start, length, path, offset, _ in borrowed:
         whole[start : start + length] = files[Path(path).name][offset : offset + length]
     return Image(file=disk, borrowed=borrowed), bytes(whole)
 
@@ -123,3 +124,24 @@ def test_the_digests_are_those_of_the_disk_while_it_is_completed(
     assert told["sha256"] == hashlib.sha256(content).hexdigest()
     assert told["md5"] == hashlib.md5(content, usedforsecurity=False).hexdigest()
     assert image.file.read_bytes() == content
+
+
+def test_an_origin_is_told_only_where_all_bytes_are_known(
+    lent: tuple[Image, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, _ = lent
+    known = [each._replace(stamp=stamp(Path(each.path).stat())) for each in image.borrowed]
+    with assembled.opened(image) as disk:
+        assert disk.origin(2 * MIB, 2 * MIB + BLOCK) == b""  # no stamp
+    with assembled.opened(replace(image, borrowed=tuple(known))) as disk:
+        assert disk.origin(2 * MIB, 2 * MIB + BLOCK) == b""  # changed just now
+    monkeypatch.setattr(assembled, "FRESH", 0)
+    with assembled.opened(replace(image, borrowed=tuple(known))) as disk:
+        inside, shifted, own = (
+            disk.origin(start, start + BLOCK)
+            for start in (2 * MIB, 2 * MIB + BLOCK, disk.own[0][0])
+        )
+    assert inside
+    assert shifted
+    assert inside != shifted
+    assert own == b""

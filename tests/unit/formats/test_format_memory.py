@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from imagebuilder.cache.model import Earlier, seen
-from imagebuilder.disk.image import Image
-from imagebuilder.formats import qcow2_writer, zstd
-from imagebuilder.formats.memory import ROW, Memory, decode, encode, recalled
+from imagebuilder.disk.image import Borrowed, Image, stamp
+from imagebuilder.formats import assembled, qcow2_writer, zstd
+from imagebuilder.formats.memory import ORIGIN, ROW, Index, Memory, decode, encode, recalled
 
 CLUSTER = qcow2_writer.CLUSTER
 DIGEST = hashlib.sha256(b"cluster").digest()
+ORIGIN_OF_IT = hashlib.sha256(b"file").digest()
 
 pytestmark = pytest.mark.skipif(not zstd.available(), reason="needs libzstd")
 
@@ -86,9 +88,76 @@ def test_an_image_that_was_written_to_since_it_was_read_is_not_relied_on(tmp_pat
     assert made.read_bytes() == expected.read_bytes()
 
 
+@pytest.fixture(autouse=True)
+def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assembled, "FRESH", 0)
+
+
+def lent(path: Path) -> Image:
+    """The disk with some of its clusters in another file, whose stamp is known."""
+    whole = disk(path.with_name(f"{path.name}.whole"))
+    content, other = whole.read_bytes(), path.with_name(f"{path.name}.lent")
+    start, length = 3 * CLUSTER + 4096, 30 * CLUSTER
+    other.write_bytes(content[start : start + length])
+    with path.open("wb") as file:
+        file.truncate(len(content))
+        for begin, end in ((0, start), (start + length, len(content))):
+            file.seek(begin)
+            file.write(content[begin:end])
+    part = Borrowed(start, length, str(other), 0, stamp(other.stat()))
+    return Image(file=path, borrowed=(part,))
+
+
+def test_clusters_of_files_that_are_as_they_were_are_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, image, index = lent(tmp_path / "disk"), tmp_path / "old.qcow2", tmp_path / "old.index"
+    index.write_bytes(qcow2_writer.write(source, image))
+    read: list[int] = []
+    fetch = assembled.Disk.read
+
+    def counted(self: assembled.Disk, start: int, target: memoryview) -> None:
+        read.extend(range(start // CLUSTER, (start + len(target)) // CLUSTER))
+        fetch(self, start, target)
+
+    monkeypatch.setattr(assembled.Disk, "read", counted)
+    memory = Memory(earlier=(Earlier(image, index, seen(image.stat())),))
+    made = tmp_path / "new.qcow2"
+    again = qcow2_writer.write(source, made, memory=memory)
+    assert sorted(read) == [*range(4), *range(33, 43)]
+    assert made.read_bytes() == image.read_bytes()
+    assert again == index.read_bytes()
+
+
+def test_clusters_of_a_file_that_was_written_to_are_read_again(tmp_path: Path) -> None:
+    source, image, index = lent(tmp_path / "disk"), tmp_path / "old.qcow2", tmp_path / "old.index"
+    index.write_bytes(qcow2_writer.write(source, image))
+    (part,) = source.borrowed
+    other = Path(part.path)
+    other.write_bytes(other.read_bytes()[::-1])
+    source = replace(source, borrowed=(part._replace(stamp=stamp(other.stat())),))
+    memory = Memory(earlier=(Earlier(image, index, seen(image.stat())),))
+    made, expected = tmp_path / "made.qcow2", tmp_path / "expected.qcow2"
+    qcow2_writer.write(source, made, memory=memory)
+    qcow2_writer.write(source, expected)
+    assert made.read_bytes() == expected.read_bytes() != image.read_bytes()
+
+
+def test_clusters_that_are_known_but_cannot_be_had_are_read(tmp_path: Path) -> None:
+    source, image, index = lent(tmp_path / "disk"), tmp_path / "old.qcow2", tmp_path / "old.index"
+    index.write_bytes(qcow2_writer.write(source, image))
+    expected = image.read_bytes()
+    with image.open("r+b") as file:
+        file.truncate(2 * CLUSTER)
+    memory = Memory(earlier=(Earlier(image, index, seen(image.stat())),))
+    made = tmp_path / "made.qcow2"
+    qcow2_writer.write(source, made, memory=memory)
+    assert made.read_bytes() == expected
+
+
 def test_an_index_gives_back_what_was_put_into_it() -> None:
-    places = {DIGEST: (1 << 40, 65536)}
-    assert decode(encode("zstd 1", places.items()), "zstd 1") == places
+    index = Index(places={DIGEST: (1 << 40, 65536)}, digests={ORIGIN_OF_IT: DIGEST})
+    assert decode(encode("zstd 1", index), "zstd 1") == index
 
 
 @pytest.mark.parametrize(
@@ -96,6 +165,8 @@ def test_an_index_gives_back_what_was_put_into_it() -> None:
     [
         lambda index: index[:-1],
         lambda index: index[:0],
+        lambda index: index[:30],
+        lambda index: index[: -ROW.size - 1],
         lambda index: index.replace(b"zstd 1", b"zstd 2"),
         lambda index: b"x" + index,
     ],
@@ -103,9 +174,9 @@ def test_an_index_gives_back_what_was_put_into_it() -> None:
 def test_an_index_that_is_damaged_or_anothers_knows_nothing(
     damage: Callable[[bytes], bytes],
 ) -> None:
-    index = encode("zstd 1", {DIGEST: (1, 2)}.items())
-    assert len(index) > ROW.size
-    assert decode(damage(index), "zstd 1") == {}
+    index = encode("zstd 1", Index(places={DIGEST: (1, 2)}, digests={ORIGIN_OF_IT: DIGEST}))
+    assert len(index) > ROW.size + ORIGIN.size
+    assert decode(damage(index), "zstd 1") == Index()
 
 
 def test_images_that_are_gone_are_no_error(tmp_path: Path) -> None:
