@@ -87,7 +87,7 @@ def together(found: Sequence[BuildError]) -> BuildError:
     return kind(f"{len(lines)} things are in the way:\n" + "\n".join(f"- {line}" for line in lines))
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A hint that names what the user may have meant, or nothing."""
-    close = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.6)
+def nearest(name: str, names: Iterable[str], *, alike: float = 0.6) -> str:
+    """A hint that names what the user may have meant, or nothing; `alike` is from 0 to 1."""
+    close = difflib.get_close_matches(name, sorted(names), n=3, cutoff=alike)
     return f"did you mean {' or '.join(map(repr, close))}?" if close else ""

@@ -22,6 +22,7 @@ BOOLEANS = ("0", "1", "true", "false", "yes", "no")
 SECRET_NAMES = re.compile(r"(?:\A|_)(?:PASSWORD|PASSWD|TOKEN|SECRET)\Z", re.IGNORECASE)
 SECRET_OR_FILE_NAMES = re.compile(r"(?:\A|_)(?:KEY|CREDENTIALS)\Z", re.IGNORECASE)
 SHORTEST_SECRET = 4
+MISTYPED = 0.7  # less alike are other values, like two releases whose names rhyme
 
 PREAMBLE = """\
 set +x
@@ -185,7 +186,7 @@ def _check_value(element: Element, variable: Variable, value: str) -> None:
         raise ConfigError(
             f"{variable.name}={shown} is not {wanted}",
             where=_place(element, variable),
-            hint=nearest(value, variable.choices) or variable.help,
+            hint=nearest(value, variable.choices, alike=MISTYPED) or variable.help,
         )
 
 

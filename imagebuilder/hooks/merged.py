@@ -19,6 +19,9 @@ DATA = "imagebuilder"
 LIBRARY = f"{DATA}/lib"
 OWN_LIBRARY = Path(__file__).parents[1] / "lib"
 RUN_PARTS = "dib-run-parts"
+# Elements whose own files come first have a say; the name is diskimage-builder's.
+INSTALL_TYPE = "environment.d/11-dib-install-type.bash"
+DEFAULT_INSTALL_TYPE = "export DIB_DEFAULT_INSTALLTYPE=${DIB_DEFAULT_INSTALLTYPE:-source}\n"
 OURSELVES = """\
 #!/bin/bash
 PYTHONPATH={home}${{PYTHONPATH:+:$PYTHONPATH}} exec {python} -m imagebuilder "$@"
@@ -41,7 +44,7 @@ def copy(tree: HooksTree, to: Path) -> None:
 
 
 def write_library(to: Path) -> None:
-    """Write what hooks find as `$_LIB`, and the program that runs directories of hooks.
+    """Write what hooks find as `$_LIB`, the program that runs hooks, and the way to install.
 
     `$_LIB/imagebuilder` is this program; it works on the host only.
     """
@@ -51,6 +54,8 @@ def write_library(to: Path) -> None:
     ours.write_text(OURSELVES.format(home=home, python=python))
     ours.chmod(0o755)
     shutil.copy2(OWN_LIBRARY / RUN_PARTS, to / RUN_PARTS)
+    (to / INSTALL_TYPE).parent.mkdir(exist_ok=True)
+    (to / INSTALL_TYPE).write_text(DEFAULT_INSTALL_TYPE)
 
 
 def write(to: Path, plan: Plan) -> None:

@@ -200,6 +200,7 @@ def _variables(
 ) -> dict[str, str]:
     """What hooks find in their environment, apart from the places of this very build."""
     given = request.environment
+    arguments = " ".join(word for word in request.words if not INWARD_WORD.fullmatch(word))
     names = " ".join(element.name for element in elements)
     pairs = " ".join(f"[{element.name}]={element.path}" for element in elements)
     boot = next((fs.label for fs in disk.mounted if fs.mount_point == "/boot"), "")
@@ -210,12 +211,11 @@ def _variables(
         if key not in FROM_BATCH and (value or key not in _declared(elements))
     } | {
         "ARCH": request.arch,
-        "DIB_ARGS": " ".join(word for word in request.words if not INWARD_WORD.fullmatch(word)),
+        "DIB_ARGS": arguments,
         "DIB_BOOT_LABEL": boot,
         "DIB_CHECKSUM": {"": "0", "md5,sha256": "1"}.get(request.checksum, request.checksum),
         "DIB_DEBUG_TRACE": str(request.trace),
-        "DIB_DEFAULT_INSTALLTYPE": request.install_type or "source",
-        "DIB_ENV": _declared_as_bash(given),
+        "DIB_ENV": _declared_as_bash({**given, "DIB_ARGS": arguments}),
         "DIB_IMAGE_CACHE": str(cache_directory(request)),
         **_asked(request),
         **_for_others(elements, given),
@@ -262,6 +262,7 @@ def _asked(request: Request) -> dict[str, str]:
         "RAMDISK_ELEMENT": (request.ramdisk_element or "ramdisk") if request.ramdisk else "",
         "MAX_ONLINE_RESIZE": str(request.max_online_resize or ""),
         "DOCKER_TARGET": request.docker_target,
+        "DIB_DEFAULT_INSTALLTYPE": request.install_type,  # an element may have a default of its own
     }
     found = {name: value for name, value in told.items() if value}
     return {**found, "DIB_NO_TMPFS": str(int(request.no_tmpfs))}

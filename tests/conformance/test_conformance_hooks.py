@@ -291,6 +291,7 @@ def test_a_variable_of_many_lines_reaches_hooks(built: Built) -> None:
 def test_what_was_asked_for_can_be_written_down(built: Built) -> None:
     seen = built.outside("cleanup")
     assert seen["DIB_ARGS"].startswith("-n -t tar,raw -o out -p first,second -p third")
+    assert f'declare -x DIB_ARGS="{seen["DIB_ARGS"]}"' in seen["DIB_ENV"]
     assert 'declare -x DIB_MINE="a \\"quoted\\" \\$value"' in seen["DIB_ENV"]
     manifests = built.directory / "out.d/dib-manifests"
     assert "DIB_MINE" in (manifests / "dib_environment").read_text()

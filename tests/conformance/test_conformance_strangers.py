@@ -55,11 +55,13 @@ def built(images: Workshop) -> Built:
     flags = _flags_work(images)
     look = "/tmp/in_target.d/look/round"
     images.element("habits", {
+        "environment.d/05-habits": ": ${DIB_DEFAULT_INSTALLTYPE:=rpm}; export ${!DIB_DEF*}\n",
         "environment.d/50-habits": "umask 027\ncd /tmp\n",
         "root.d/90-habits": ROOT_HOOK,
         "look/round": f"#!/bin/bash\nset -eu\n{LOOK_ROUND}",
         "pre-install.d/50-habits": f"{look} pre-install\n",
-        "install.d/50-habits": f'{look} install\necho "$IMAGE_TYPE $SKIP_BASE" >/seen/strict\n',
+        "install.d/50-habits": f'{look} install\necho "$IMAGE_TYPE $SKIP_BASE" >/seen/strict\n'
+        'echo $DIB_DEFAULT_INSTALLTYPE >/seen/type\n',
         "post-root.d/50-habits": (
             'test -d "$TMP_MOUNT_PATH/run/install"\n'
             "mkdir -p $TMP_MOUNT_PATH/opt/directory; echo x >$TMP_MOUNT_PATH/etc/mine\n"
@@ -110,6 +112,10 @@ def test_directories_in_run_are_kept_for_containers_and_files_are_not(built: Bui
 
 def test_variables_that_the_driver_exports_are_there_for_strict_shells(built: Built) -> None:
     assert built.texts["seen/strict"] == "qcow2 1\n"
+
+
+def test_an_element_may_have_a_default_for_the_way_to_install(built: Built) -> None:
+    assert built.texts["seen/type"] == "rpm\n"
 
 
 def test_the_root_directory_is_as_mkfs_makes_it(built: Built) -> None:

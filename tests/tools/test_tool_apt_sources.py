@@ -56,6 +56,42 @@ def test_no_pockets_may_be_wanted() -> None:
     assert len(ubuntu(ARCH="amd64", DIB_UBUNTU_MIRROR_DISTS=",")) == 1
 
 
+@pytest.mark.parametrize(
+    ("sources", "given", "expected"),
+    [
+        ("URIs: https://a.example/d\nURIs: https://b.example/s\n", "", "https://a.example/d"),
+        ("URIs: https://a.example/d\n", "https://c.example/d", "https://c.example/d"),
+        (None, "", "https://l.example/d"),
+    ],
+)
+def test_hooks_for_debian_know_the_mirror_once_there_is_a_system(
+    tmp_path: Path, sources: str | None, given: str, expected: str
+) -> None:
+    assert debian(tmp_path, "") == " main extra\n"  # while there is none
+    place = tmp_path / "etc/apt/sources.list.d"
+    place.mkdir(parents=True)
+    (tmp_path / "etc/os-release").touch()
+    (place / "own.list").write_text("# own\ndeb [trusted=yes] https://l.example/d amber main\n")
+    if sources:
+        (place / "debian.sources").write_text(f"Types: deb\n{sources}")
+    assert debian(tmp_path, given) == f"{expected} main extra\n"
+
+
+def debian(tree: Path, mirror: str) -> str:
+    """The mirror and the components that hooks find."""
+    said = 'set -eu; source "$1"; echo "$DIB_DISTRIBUTION_MIRROR $DIB_DEBIAN_COMPONENTS_WS"'
+    own = ELEMENTS / "debian-minimal/environment.d/10-debian-minimal.bash"
+    done = subprocess.run(
+        ["bash", "-c", said, "-", own],
+        env={
+            "PATH": "/usr/bin:/bin", "TMP_MOUNT_PATH": str(tree),
+            "DIB_DISTRIBUTION_MIRROR": mirror, "DIB_DEBIAN_COMPONENTS": "main,extra",
+        },
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
 def test_an_element_without_sources_of_its_own_gets_the_mirror_and_the_release(
     tmp_path: Path,
 ) -> None:

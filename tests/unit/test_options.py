@@ -110,6 +110,16 @@ def test_variables_set_options_and_options_win() -> None:
     assert (request.image_size, request.no_tmpfs, request.arch) == (GIB, True, "arm64")
 
 
+def test_a_variable_says_what_its_option_does() -> None:
+    valued = [option for option in OPTIONS if option.variable and option.metavar]
+    assert len(valued) > 12
+    for option in valued:
+        flag = f"--{option.long}" if option.long else f"-{option.short}"
+        by_option, by_variable = asked(flag, "3", "a"), asked("a", **{option.variable: "3"})
+        assert getattr(by_option, option.field) == getattr(by_variable, option.field), option
+        assert getattr(by_option, option.field) != getattr(asked("a"), option.field), option
+
+
 def test_an_empty_variable_is_unset() -> None:
     request = asked("a", DIB_IMAGE_SIZE="", ARCH="", DIB_OFFLINE="")
     assert (request.image_size, request.arch, request.offline) == (None, host_arch(), False)

@@ -180,6 +180,12 @@ def test_the_hint_is_the_help_of_the_variable() -> None:
         check((element(Variable(name="X", type="size", help="how much to spare")),), {"X": "?"})
 
 
+def test_a_choice_that_only_rhymes_is_no_hint() -> None:
+    release = Variable(name="X", type="choice", choices=("jammy", "kinetic"), help="the release")
+    with pytest.raises(ConfigError, match=r"is not one of jammy, kinetic\n  hint: the release"):
+        check((element(release),), {"X": "bionic"})
+
+
 def test_a_secret_is_not_shown_when_it_is_wrong() -> None:
     with pytest.raises(ConfigError, match=r"X=\*\*\* is not a whole number"):
         check((element(Variable(name="X", type="integer", secret=True)),), {"X": "hush"})
