@@ -96,13 +96,17 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 
 def read(path: Path, *, lenient: bool = False) -> Document:
     """The document in the file at `path`; raise ConfigError if there is none."""
+    return parse(text_of(path), where=str(path), lenient=lenient)
+
+
+def text_of(path: Path) -> str:
+    """The text of the file at `path`; raise ConfigError if there is none."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except UnicodeDecodeError as error:
         raise ConfigError("is not UTF-8 text", where=str(path)) from error
-    return parse(text, where=str(path), lenient=lenient)
 
 
 def parse(text: str, *, where: str, lenient: bool = False) -> Document:

@@ -8,6 +8,7 @@ ones. So do we, with a warning, for the elements that were written for it; those
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from imagebuilder import schema
@@ -35,7 +36,12 @@ def remarks(elements: Iterable[Element]) -> tuple[str, ...]:
 
 def _read(path: Path) -> tuple[Document, tuple[str, ...]]:
     strict = (path.parent / "element.yaml").exists()
-    document = schema.read(path, lenient=not strict)
+    return _checked(path, schema.text_of(path), strict=strict)
+
+
+@lru_cache(maxsize=4096)  # a plan asks several times
+def _checked(path: Path, text: str, *, strict: bool) -> tuple[Document, tuple[str, ...]]:
+    document = schema.parse(text, where=str(path), lenient=not strict)
     if strict:
         schema.check(document, SCHEMAS[path.name])
         return document, ()
