@@ -10,16 +10,20 @@ import errno
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
 
 CHUNK = 4 * 2**20
 BLOCK = 1 << 16
+PAUSE = 0.01  # seconds
 SHORTEST = 2**20  # of the holes that a copy of a file should have too
 
 
-def extents(fd: int) -> Iterator[tuple[int, int]]:
-    """Where the file has data: (start, end) in bytes, in order."""
-    end = 0
+def extents(fd: int, begin: int = 0) -> Iterator[tuple[int, int]]:
+    """Where the file has data from `begin` on: (start, end) in bytes, in order."""
+    end = begin
     while True:
         try:
             start = os.lseek(fd, end, os.SEEK_DATA)
@@ -53,14 +57,18 @@ def blocks(path: str, size: int, block: int) -> Iterator[tuple[int, int]]:
         yield begun, end - begun
 
 
-def filled(fd: int, block: int) -> Iterator[tuple[int, bytes]]:
+def filled(
+    fd: int, block: int, begin: int = 0, limit: int | None = None
+) -> Iterator[tuple[int, bytes]]:
     """All blocks of a file that are not zeros, with their offsets: of equal files the same.
 
-    Raise OSError if the file has become shorter.
+    Those from `begin` to `limit`, both bytes and blocks' boundaries. Raise OSError if the file
+    has become shorter.
     """
-    zeros, at = bytes(block), 0
-    for start, end in extents(fd):
+    zeros, at = bytes(block), begin
+    for start, found in extents(fd, begin):
         at = max(at, start // block * block)
+        end = found if limit is None else min(found, limit)
         while at < end:
             chunk = os.pread(fd, min(CHUNK, -(-(end - at) // block) * block), at)
             if not chunk:
@@ -70,15 +78,65 @@ def filled(fd: int, block: int) -> Iterator[tuple[int, bytes]]:
                 if content != zeros[: len(content)]:
                     yield at + offset, content
             at += len(chunk)
+        if end != found:
+            return
 
 
 def digest(fd: int) -> str:
-    """The SHA-256 of a file's size, of what of it is not zeros, and of where that is.
+    """The SHA-256 of what of a file is not zeros, of where that is, and of the file's size.
 
-    Holes are not read, and equal files have equal digests. Raise OSError as `filled` does.
+    The first block comes after all others. Holes are not read, and equal files have equal
+    digests. Raise OSError as `filled` does.
     """
-    found = hashlib.sha256(str(os.fstat(fd).st_size).encode())
-    for offset, content in filled(fd, BLOCK):
-        found.update(offset.to_bytes(8))
-        found.update(content)
-    return found.hexdigest()
+    return _Digest(fd).end()
+
+
+@contextmanager
+def digesting(fd: int) -> Generator[Callable[[], str], None, None]:
+    """The digest of a file that somebody writes from front to back, but for its first block.
+
+    It is worked out meanwhile. What is given waits for it, when all has been written.
+    """
+    complete = Event()
+
+    def follow() -> str:
+        found = _Digest(fd)
+        while not complete.wait(PAUSE):
+            found.advance(os.fstat(fd).st_size)
+        return found.end()
+
+    def result() -> str:
+        complete.set()
+        return following.result()
+
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(follow)
+        try:
+            yield result
+        finally:
+            complete.set()
+
+
+class _Digest:
+    """A digest of as much of a file as there is; the first block has the last word."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd, self.at, self.found = fd, BLOCK, hashlib.sha256()
+
+    def advance(self, size: int) -> None:
+        """Take all whole blocks of the first `size` bytes."""
+        limit = size // BLOCK * BLOCK
+        if limit > self.at:
+            self._take(self.at, limit)
+            self.at = limit
+
+    def end(self) -> str:
+        self._take(self.at, None)
+        self._take(0, BLOCK)
+        self.found.update(os.fstat(self.fd).st_size.to_bytes(8))
+        return self.found.hexdigest()
+
+    def _take(self, begin: int, limit: int | None) -> None:
+        for offset, content in filled(self.fd, BLOCK, begin, limit):
+            self.found.update(offset.to_bytes(8))
+            self.found.update(content)

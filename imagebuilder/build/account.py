@@ -54,12 +54,10 @@ class Account:
         self.timeline.listen(event)
         self.heard(event)
 
-    def look_at(self, tree: Path, *, soon: bool) -> None:
-        """Note what is in the finished tree, meanwhile or, if it will be gone `soon`, now."""
+    def look_at(self, tree: Path) -> None:
+        """Begin to note what is in the finished tree; `looked` waits for it."""
         look = Beside(lambda: Contents(_packages(tree), sizes.measure(tree)))
         self.looked = cache(look.result)
-        if soon:
-            self.looked()
 
     def lay(self, layout: Layout) -> None:
         """Note where everything lies on a device."""

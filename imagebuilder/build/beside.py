@@ -33,6 +33,9 @@ class Beside(Generic[T]):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
         """End what goes on without a result."""
         if not self.channel.closed:
             self.channel.close()

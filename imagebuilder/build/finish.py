@@ -94,7 +94,7 @@ def clamp_times(tree: Path, epoch: int, like: Path | None = None, since: int = 0
     What was last changed before the moment `since` (nanoseconds) keeps its own.
     """
     limit, top = epoch * 10**9, os.fspath(like or tree)
-    for path, status in _walk(top):
+    for path, status in walk(top):
         whiteout = like is not None and stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
         if status.st_mtime_ns > limit and status.st_ctime_ns >= since and not whiteout:
             seen = f"{tree}{path.removeprefix(top)}"
@@ -102,12 +102,12 @@ def clamp_times(tree: Path, epoch: int, like: Path | None = None, since: int = 0
             forced(again, Path(seen))
 
 
-def _walk(directory: Path | str) -> Iterator[tuple[str, os.stat_result]]:
+def walk(directory: Path | str) -> Iterator[tuple[str, os.stat_result]]:
     """Everything below and the directory itself, children before their parents."""
     with os.scandir(directory) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.is_dir(follow_symlinks=False):
-                yield from _walk(entry.path)
+                yield from walk(entry.path)
             else:
                 yield entry.path, entry.stat(follow_symlinks=False)
     yield os.fspath(directory), os.lstat(directory)
@@ -124,7 +124,7 @@ def _others_than_directories(directory: Path) -> Iterator[Path]:
 def _inside(directory: Path) -> Iterator[tuple[Path, int]]:
     """Paths and modes of all in it and of itself, unless a symlink has its name."""
     if directory.is_dir() and not directory.is_symlink():
-        for path, status in _walk(directory):
+        for path, status in walk(directory):
             yield Path(path), status.st_mode
 
 

@@ -88,7 +88,11 @@ def _finish(
     making, place = tree.making, tree.making.place
     pouring = Pouring(plan=making.plan, place=place, run=run, listen=kept.listen, lay=kept.lay)
     write_disks = _finish_tree(pouring, tree, existing)
-    kept.look_at(place.tree, soon=bool(existing or making.plan.draft.attached))
+    kept.look_at(place.tree)
+    if existing:
+        existing.clamp_times(making.plan.epoch)
+    if existing or making.plan.draft.attached:
+        kept.looked()  # the tree will be gone
     usage.tell(making.plan.request, place.tree, kept.listen)
     kept.memory = replace(kept.recall(), stamps=tree.keeper.stamps)
     return convert.outputs(pouring, write_disks, kept.memory)
@@ -142,9 +146,7 @@ def _finish_tree(
         detach_below(place.tree, keep=disk.points if disk else ())
         finish.return_resolver(place.tree)
         finish.tidy(place.tree)
-        if existing:
-            finish.clamp_times(place.tree, plan.epoch, since=existing.since)
-        else:
+        if not existing:
             finish.own_root(place.tree)
             rpmdb.settle(place.tree, plan.epoch)
             tree.pile.clamp_times(plan.epoch)

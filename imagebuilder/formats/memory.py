@@ -22,13 +22,13 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from imagebuilder.cache.model import Earlier, seen
-from imagebuilder.disk.image import Packed, Place
+from imagebuilder.disk.image import CLUSTER, Packed, Place
 from imagebuilder.errors import BuildError
 
 MAGIC = b"imagebuilder clusters 2\n"
@@ -69,6 +69,20 @@ class Recollection:
         if length and os.preadv(fd, [target[:length]], offset) == length:
             return length
         return 0
+
+    def together(self, numbers: Sequence[int]) -> Taken | None:
+        """Where compressed clusters that nobody has changed lie one after the other, if they do."""
+        first = self.kept.get(numbers[0])
+        if not first:
+            return None
+        file, offset, _ = first
+        end = offset
+        for number in numbers:
+            source, start, length = self.kept.get(number, (-1, 0, 0))
+            if source != file or start != end or length >= CLUSTER:
+                return None
+            end += length
+        return file, offset, end - offset
 
 
 @dataclass(frozen=True, slots=True)

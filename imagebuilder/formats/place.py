@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -62,23 +63,29 @@ def check(output: Output) -> None:
         raise ConfigError(f"is {kind}", where=str(path), hint="choose another name for the output")
 
 
-def place(output: Output, fill: Callable[[Path], object], needs: Callable[[], int]) -> Artefact:
+def place(
+    output: Output,
+    fill: Callable[[Path], object],
+    needs: Callable[[], int],
+    *,
+    in_order: bool = False,
+) -> Artefact:
     """Let `fill` write a new file, and put it under its final name with its checksum files.
 
     A `fill` that knows the digests gives them, by algorithm, or what waits for them; else they are
     worked out here. `needs` says how many bytes that may take at most, for the SpaceError if they
-    are not there.
+    are not there. `in_order` says that `fill` writes from front to back, but for the beginning.
     """
     check(output)
     with (
         _directory(output.path.parent) as directory,
         _explained(output, directory, needs),
         _draft(directory, output.path.name) as draft,
+        _digesting(draft, output, in_order=in_order) as content,
     ):
         filled = fill(draft.path)
-        if isinstance(filled, Mapping):
-            return _publish(draft, output, lambda: filled)
-        return _publish(draft, output, filled if callable(filled) else None)
+        known = (lambda: filled) if isinstance(filled, Mapping) else filled
+        return _publish(draft, output, content, known if callable(known) else None)
 
 
 def move(source: Path, output: Output, digests: Known | None = None) -> Artefact:
@@ -92,7 +99,7 @@ def move(source: Path, output: Output, digests: Known | None = None) -> Artefact
         _adopted(directory, output.path.name, source) as draft,
         _explained(output, directory, lambda: 0),
     ):
-        return _publish(draft, output, digests)
+        return _publish(draft, output, partial(_content, draft, output), digests)
 
 
 def rotated(name: str, moment: datetime) -> str:
@@ -110,11 +117,27 @@ def checksum_line(digest: str, path: Path) -> str:
     return f"{mark}{digest}  {escaped}\n"
 
 
-def _publish(draft: _Draft, output: Output, known: Known | None = None) -> Artefact:
+@contextmanager
+def _digesting(
+    draft: _Draft, output: Output, *, in_order: bool
+) -> Generator[Callable[[], str], None, None]:
+    if in_order and output.kept:
+        with holes.digesting(draft.fd) as content:
+            yield content
+    else:
+        yield partial(_content, draft, output)
+
+
+def _content(draft: _Draft, output: Output) -> str:
+    return holes.digest(draft.fd) if output.kept else ""
+
+
+def _publish(
+    draft: _Draft, output: Output, content: Callable[[], str], known: Known | None
+) -> Artefact:
     with ExitStack() as stack:
         known = known or stack.enter_context(sparse.digesting(draft.fd, output.checksums))
-        work = (lambda: holes.digest(draft.fd)) if output.kept else str
-        content = stack.enter_context(ThreadPoolExecutor(1)).submit(work)
+        found = stack.enter_context(ThreadPoolExecutor(1)).submit(content)
         os.fsync(draft.fd)  # waits for the disk while others compute
         digests = known()
         lines = {kind: checksum_line(digest, output.path) for kind, digest in digests.items()}
@@ -131,7 +154,7 @@ def _publish(draft: _Draft, output: Output, known: Known | None = None) -> Artef
             path=output.path,
             format=output.format,
             size=status.st_size,
-            content=content.result(),
+            content=found.result(),
             modified=status.st_mtime_ns,
             digests=digests,
         )

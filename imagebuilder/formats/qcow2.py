@@ -28,7 +28,10 @@ WITHOUT_ZSTD = {"compat=0.10", "compat=v2"}
 def write(source: Image, output: Output, run: Runner) -> Artefact:
     """Convert the disk `source` to the output."""
     return place.place(
-        output, lambda path: _fill(source, path, output, run), lambda: allocated(source)
+        output,
+        lambda path: _fill(source, path, output, run),
+        lambda: allocated(source),
+        in_order=_is_ours(output),
     )
 
 
@@ -38,11 +41,15 @@ def for_qemu_img(name: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _fill(source: Image, target: Path, output: Output, run: Runner) -> None:
-    if output.compress and not output.options and zstd.available():
+    if _is_ours(output):
         memory = output.memory
         memory.made[output.path] = qcow2_writer.write(source, target, memory=memory)
     else:
         run(convert(whole(source), target, output))
+
+
+def _is_ours(output: Output) -> bool:
+    return output.compress and not output.options and zstd.available()
 
 
 def convert(source: Path, target: Path, output: Output) -> Command:

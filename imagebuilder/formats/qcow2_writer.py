@@ -12,17 +12,19 @@ before them.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import struct
 import sys
 from array import array
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from ctypes import c_char, create_string_buffer
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import merge
 from itertools import groupby
 from pathlib import Path
@@ -33,7 +35,7 @@ from imagebuilder.disk.image import CLUSTER, Image
 from imagebuilder.formats import zstd
 from imagebuilder.formats.assembled import Disk, opened
 from imagebuilder.formats.clusters import KINDS, Compressor, Kind
-from imagebuilder.formats.memory import Index, Memory, Recollection, encode, recalled
+from imagebuilder.formats.memory import Index, Memory, Recollection, Taken, encode, recalled
 from imagebuilder.sizes import Size
 
 ZSTD = "zstd"
@@ -64,7 +66,8 @@ NAMES = struct.pack(">BB46s", 0, COMPRESSION_TYPE_BIT, b"compression type")
 class _Run:
     """Some clusters of the disk: those that shrank, in a row, and those that did not."""
 
-    buffer: zstd.Buffer
+    buffer: zstd.Buffer | None  # has the first kind, unless these are in another file already
+    taken: Taken | None = None
     packed: list[tuple[int, int, bytes]] = field(default_factory=list)  # (number, bytes, digest)
     plain: list[tuple[int, bytes, bytes]] = field(default_factory=list)  # (number, content, digest)
     origins: dict[bytes, bytes] = field(default_factory=dict)  # digests by origin
@@ -231,7 +234,10 @@ def _write_data(runs: Iterable[_Run], file: BinaryIO) -> Map:
             if digest:
                 placed.index.places[digest] = (start, length)
             start += length
-        file.write(memoryview(run.buffer)[: start - begun])
+        if run.taken:
+            _copy(run.taken, file)
+        elif run.buffer:
+            file.write(memoryview(run.buffer)[: start - begun])
         if start - begins >= AHEAD:
             os.posix_fadvise(file.fileno(), begins, start - begins, os.POSIX_FADV_DONTNEED)
             begins = start
@@ -241,6 +247,17 @@ def _write_data(runs: Iterable[_Run], file: BinaryIO) -> Map:
             held.clear()
     _write_plain(held, placed, file)
     return placed
+
+
+def _copy(taken: Taken, file: BinaryIO) -> None:
+    source, offset, length = taken
+    end = file.tell() + length  # which has written what waits
+    while length:
+        sent = os.sendfile(file.fileno(), source, offset, length)
+        if not sent:
+            raise OSError(errno.EIO, "an image became shorter while it was read")
+        offset, length = offset + sent, length - sent
+    file.seek(end)
 
 
 def _write_plain(clusters: Iterable[tuple[int, bytes, bytes]], placed: Map, file: BinaryIO) -> None:
@@ -254,17 +271,27 @@ def _write_plain(clusters: Iterable[tuple[int, bytes, bytes]], placed: Map, file
 
 def _runs(disk: Disk, known: Recollection, kind: Kind, workers: int) -> Generator[_Run, None, None]:
     """The disk's clusters in order, compressed by threads that are a little ahead."""
-    length = RUN * CLUSTER + zstd.bound(CLUSTER)
-    free = [create_string_buffer(length) for _ in range(2 * workers)]
-    waiting: deque[Future[_Run]] = deque()
+    length, most = RUN * CLUSTER + zstd.bound(CLUSTER), 2 * workers
+    free = [create_string_buffer(length) for _ in range(most)]
+    waiting: deque[Callable[[], _Run]] = deque()
     with _threads(disk, known, kind, workers) as shared, ThreadPoolExecutor(workers) as pool:
         for numbers in _with_data(disk, known):
-            if not free:
-                run = waiting.popleft().result()
+            if len(waiting) == most:
+                run = waiting.popleft()()
                 yield run
-                free.append(run.buffer)
-            waiting.append(pool.submit(_compressed, shared, numbers, free.pop()))
-        yield from (future.result() for future in waiting)
+                if run.buffer:
+                    free.append(run.buffer)
+            taken = known.together(numbers)
+            if taken:
+                waiting.append(partial(_unchanged, known, numbers, taken))
+            else:
+                waiting.append(pool.submit(_compressed, shared, numbers, free.pop()).result)
+        yield from (result() for result in waiting)
+
+
+def _unchanged(known: Recollection, numbers: Sequence[int], taken: Taken) -> _Run:
+    packed = [(number, known.kept[number][2], b"") for number in numbers]
+    return _Run(buffer=None, taken=taken, packed=packed)
 
 
 @contextmanager
