@@ -251,7 +251,8 @@ def _write_data(runs: Iterable[_Run], file: BinaryIO) -> Map:
 
 def _copy(taken: Taken, file: BinaryIO) -> None:
     source, offset, length = taken
-    end = file.tell() + length  # which has written what waits
+    file.flush()
+    end = file.tell() + length
     while length:
         sent = os.sendfile(file.fileno(), source, offset, length)
         if not sent:

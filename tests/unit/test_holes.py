@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,40 @@ def test_only_large_holes_are_told(
 ) -> None:
     file = sparse(tmp_path / "file", dict.fromkeys(places, b"x" * 10), size)
     assert list(holes.blocks(str(file), size, BLOCK)) == expected
+
+
+def test_the_digest_goes_by_content_and_not_by_holes(tmp_path: Path) -> None:
+    pieces = {100: b"first", 2 * MIB + 7: b"x" * 200_000, 5 * MIB: b"last"}
+    digests = []
+    for name, size, written in (
+        ("holes", 6 * MIB, pieces),
+        ("zeros", 6 * MIB, {3 * MIB: bytes(MIB), **pieces}),
+        ("longer", 6 * MIB + 1, pieces),
+        ("first", 6 * MIB, {**pieces, 0: b"y"}),
+        ("moved", 6 * MIB, {**pieces, 2 * MIB + 7: b"\0" + b"x" * 199_999}),
+    ):
+        with sparse(tmp_path / name, written, size).open("rb") as file:
+            digests.append(holes.digest(file.fileno()))
+    assert digests[0] == digests[1]
+    assert len({*digests}) == 4
+
+
+@pytest.mark.parametrize("pause", [0, 0.003])
+def test_a_file_is_digested_while_it_is_written(tmp_path: Path, pause: float) -> None:
+    with (tmp_path / "file").open("w+b") as file, holes.digesting(file.fileno()) as digest:
+        file.seek(100_000)
+        for number in range(10):
+            file.write(bytes([number]) * 50_001)
+            time.sleep(pause)
+        file.seek(300_000, 1)
+        file.write(b"end")
+        file.seek(0)
+        file.write(b"the beginning")
+        file.flush()
+        assert digest() == holes.digest(file.fileno())
+
+
+def test_nobody_need_wait_for_the_digest(tmp_path: Path) -> None:
+    file = (tmp_path / "file").open("w+b")
+    with pytest.raises(KeyError), file, holes.digesting(file.fileno()):
+        raise KeyError

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from imagebuilder.disk.image import Image
+from imagebuilder.disk.image import Image, Packed
 from imagebuilder.errors import BuildError
+from imagebuilder.existing import qcow2 as existing
 from imagebuilder.formats import qcow2, qcow2_writer, zstd
 from imagebuilder.formats.model import Output
 from imagebuilder.formats.qcow2_writer import CLUSTER, COUNTS, ENTRIES, Map, Tables, refcounts
@@ -323,3 +324,53 @@ def test_qemu_img_does_it_without_the_library(tmp_path: Path) -> None:
     assert done.stdout == "qemu-img\n"
     assert "ToolMissingError: libabsent.so.1 is not installed" in done.stderr
     assert "hint: Debian and Ubuntu have it in libzstd1" in done.stderr
+
+
+def shrinking(path: Path) -> Path:
+    """Every other MiB is of clusters that shrink to about half; then some of each kind."""
+    pieces = [(place * MIB, noise(MIB // 2 - place).hex().encode()) for place in range(0, 20, 2)]
+    return put(path, 30 * MIB, *pieces, (20 * MIB, noise(MIB)), (22 * MIB, LITTLE * 80_000))
+
+
+def of_another(source: Path, base: Path, changed: Counter[int]) -> Path:
+    """The disk `source`, whose clusters are as in the image `base` but for those `changed`."""
+    target = source.with_suffix(".again.qcow2")
+    with existing.opened(base) as file:
+        assert file
+        packed = Packed(
+            name=str(base),
+            file=base,
+            kind=file.kind,
+            read=base.stat(),
+            kept=existing.kept(file, changed),
+            others=tuple(sorted(changed)),
+        )
+        qcow2_writer.write(Image(file=source, packed=packed), target, 2)
+    return target
+
+
+@pytest.mark.parametrize(("first", "step"), [(0, 1), (0, 3), (0, 40), (16, 32), (0, 1000)])
+def test_clusters_that_stay_are_taken_from_the_image_that_was(
+    tmp_path: Path, first: int, step: int
+) -> None:
+    base = written(shrinking(tmp_path / "base"))
+    source = shrinking(tmp_path / "disk")
+    changed = Counter(range(first, 30 * MIB // CLUSTER, step))
+    with source.open("r+b") as file:
+        for number in changed:
+            file.seek(number * CLUSTER)
+            file.write(LITTLE * (number % 7 * 100))
+    again = of_another(source, base, changed)
+    assert whole(read(again)) == source.read_bytes()
+    assert read(again).uses == read(again).found
+
+
+def test_an_image_that_becomes_shorter_meanwhile_is_an_error(tmp_path: Path) -> None:
+    base = written(mixed(tmp_path / "base"))
+    with existing.opened(base) as file:
+        assert file
+        kept = existing.kept(file, ())
+    packed = Packed(name="it", file=base, kind="zstd", read=base.stat(), kept=kept)
+    os.truncate(base, CLUSTER)
+    with pytest.raises(BuildError, match="was changed"):
+        qcow2_writer.write(Image(file=tmp_path / "base", packed=packed), tmp_path / "out")
