@@ -142,16 +142,16 @@ def opened(
 def _read_ahead(image: Path, tree: Path) -> None:
     """Have the kernel know what later steps ask for, with what processor time nobody else wants.
 
-    All of the image is copied at the end, and every inode is looked at.
+    Every inode is looked at in the end, and all of the image is copied.
     """
     part()  # what is mounted here keeps nobody else from unmounting it
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    for _ in finish.walk(tree):
+        pass
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with image.open("rb") as file:
         for start in range(0, min(image.stat().st_size, memory // 4), AHEAD):
             os.posix_fadvise(file.fileno(), start, AHEAD, os.POSIX_FADV_WILLNEED)
-    for _ in finish.walk(tree):
-        pass
 
 
 def _check_system(tree: Path) -> None:
