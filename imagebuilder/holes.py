@@ -131,6 +131,7 @@ class _Digest:
             self.at = limit
 
     def end(self) -> str:
+        """Take the rest of the file; the digest in hexadecimal."""
         self._take(self.at, None)
         self._take(0, BLOCK)
         self.found.update(os.fstat(self.fd).st_size.to_bytes(8))
