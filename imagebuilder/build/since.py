@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from imagebuilder.build import layers
@@ -11,6 +11,7 @@ from imagebuilder.cache.model import UnusableError
 from imagebuilder.cache.store import Store
 from imagebuilder.options import Request
 from imagebuilder.plan import digest
+from imagebuilder.plan.digest import StepInputs
 from imagebuilder.plan.model import Plan
 
 Digests = Mapping[str, str]  # of what fingerprint.d printed
@@ -22,12 +23,12 @@ def remember(plan: Plan, digests: Digests) -> None:
     history.remember(layers.store_of(plan), _name(plan.request), steps)
 
 
-def outlook(plan: Plan, digests: Digests) -> dict[str, tuple[str, str]]:
+def outlook(plan: Plan, steps: Sequence[StepInputs]) -> dict[str, tuple[str, str]]:
     """The id of each phase's step, and whether it would be taken from the cache."""
     store, request = layers.store_of(plan), plan.request
     again, refreshed, sure = digest.refreshed(plan), False, True
     reached, found = digest.FORMAT, {}
-    for step in digest.steps(plan, digests):
+    for step in steps:
         reached = digest.identify(reached, step.inputs)
         refreshed = refreshed or step.name == again
         trusted = step.known or request.incremental
@@ -43,13 +44,13 @@ def outlook(plan: Plan, digests: Digests) -> dict[str, tuple[str, str]]:
     return found
 
 
-def changes(plan: Plan, digests: Digests) -> tuple[str, ...]:
+def changes(plan: Plan, steps: Sequence[StepInputs]) -> tuple[str, ...]:
     """Which inputs are not those of the last build, each with the first step that sees it."""
     before = history.recall(layers.store_of(plan), _name(plan.request))
     if not before:
         return ("nothing is known of an earlier build",)
     found: dict[str, str] = {}
-    for step in digest.steps(plan, digests):
+    for step in steps:
         for change in history.explain(before.get(step.name, {}), step.inputs):
             found.setdefault(change, step.name)
     return tuple(f"{name}: {change}" for change, name in found.items()) or ("nothing",)

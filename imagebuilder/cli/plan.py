@@ -31,16 +31,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the plan."""
     from imagebuilder.build import check, since
     from imagebuilder.build.prepare import plan
+    from imagebuilder.plan import digest
 
     request = parse(arguments.words, arguments.environment)
     if request.help:
         print(usage("imagebuilder plan"))
         return 0
     planned, outside = plan(request)
-    print(FORMATS[arguments.format](planned, since.outlook(planned, outside.digests)))
+    steps = digest.steps(planned, outside.digests)
+    print(FORMATS[arguments.format](planned, since.outlook(planned, steps)))
     if arguments.format == "text":
         print("changed since the last build of this name:")
-        print("\n".join(f"  {line}" for line in since.changes(planned, outside.digests)))
+        print("\n".join(f"  {line}" for line in since.changes(planned, steps)))
         print("".join(f"not known: {failure}\n" for failure in outside.failures), end="")
         try:
             check.check_tools(planned.draft)

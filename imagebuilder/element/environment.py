@@ -24,6 +24,10 @@ SECRET_OR_FILE_NAMES = re.compile(r"(?:\A|_)(?:KEY|CREDENTIALS)\Z", re.IGNORECAS
 SHORTEST_SECRET = 4
 MISTYPED = 0.7  # less alike are other values, like two releases whose names rhyme
 
+# For `bash -c`, with the prologue in pieces after $1: one word may have no more than 128 KiB.
+LAUNCH = r"""IFS=; eval "set -- \"\$1\"; IFS=\$' \\t\\n'; ${*:2}" """
+LONGEST = 1 << 15  # characters of a piece
+
 PREAMBLE = """\
 set +x
 set -eu -o pipefail
@@ -67,6 +71,11 @@ def prologue(directory: str, names: Sequence[str]) -> str:
         for name in names
     ]
     return "".join((PREAMBLE, *parts, ANSWERING))
+
+
+def pieces(program: str) -> tuple[str, ...]:
+    """A program as words that `LAUNCH` puts together again."""
+    return tuple(program[at : at + LONGEST] for at in range(0, len(program), LONGEST))
 
 
 def parse(block: bytes) -> Settled:

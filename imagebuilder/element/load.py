@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from imagebuilder.errors import ConfigError, ElementError
 NOT_ELEMENTS = ("tests", "__pycache__")
 
 
+@cache
 def builtin() -> Path:
     """The directory of the elements that come with us; raise ConfigError if there is none."""
     package = Path(__file__).resolve().parents[1]
     for place in (package / "elements", package.parent / "elements"):
         if place.is_dir():
-            return place
+            return place.resolve()
     raise ConfigError(
         "the elements that belong to this program are missing",
         where=str(package / "elements"),
@@ -35,7 +37,7 @@ def builtin() -> Path:
 
 def is_ours(element: Element) -> bool:
     """Whether the element came with us, and so works as we know of an element of its name."""
-    return element.path.resolve().is_relative_to(builtin().resolve())
+    return element.path.resolve().is_relative_to(builtin())
 
 
 def search_path(elements_path: str) -> tuple[Path, ...]:

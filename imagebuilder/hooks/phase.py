@@ -244,7 +244,8 @@ def _settle(session: Session, work: Work) -> Settled:
     program = environment.prologue(f"{work.hooks}/{merge.ENVIRONMENT}", names)
     printer = Printer(work, Step(work.phase.name, "environment.d"))
     called = (str(work.hooks / RUN_PARTS), str(work.hooks / work.phase.directory))
-    command = Command(("bash", "-c", program, *called), env=_variables(work))
+    words = ("bash", "-c", environment.LAUNCH, *called, *environment.pieces(program))
+    command = Command(words, env=_variables(work))
     outcome = session.execute(command, printer, capture=True)
     printer.flush()
     if outcome.exited.status:

@@ -152,12 +152,15 @@ def _library() -> str:
 
 def refreshed(plan: Plan) -> str:
     """The first step that `--refresh` asks to take again; nothing if it does not."""
-    wanted, files = set(plan.request.refresh), owned(plan.draft)
+    wanted = set(plan.request.refresh)
+    if not wanted:
+        return ""
+    files = owned(plan.draft)
     for name, phases in _phases_of_steps(plan):
         elements = {element.name for element in files.taking_part(phases) if element}
         if wanted & ({name} | elements | {phase.name for phase in phases}):
             return name
-    return "root" if wanted else ""
+    return "root"
 
 
 def _phases_of_steps(plan: Plan) -> Iterator[tuple[str, tuple[Phase, ...]]]:
@@ -200,7 +203,7 @@ def _step(
     only_own = known and name == "root"
     inputs = {
         **dict(_file_inputs(files, phases, only_own=only_own)),
-        **dict(() if only_own else _translations(plan)),
+        **({} if only_own else files.translations),
         **{f"fingerprint {p}": fingerprints[p] for p in programs & fingerprints.keys()},
         **dict(_variables(plan, name, elements if known else None)),
         **dict(pair for phase in phases for pair in _other_inputs(plan, phase)),
@@ -225,15 +228,6 @@ def _file_inputs(
             or (only_own and (name in ABOUT or id(files.owners[name]) not in taking_part))
         ):
             yield f"file {name}", digest
-
-
-def _translations(plan: Plan) -> Iterator[tuple[str, str]]:
-    """What every element's names for packages and services mean; the merged tree has one file."""
-    for element in plan.draft.elements:
-        for kind in ("pkg-map", "svc-map"):
-            file = element.path / kind
-            if file.is_file():
-                yield f"{kind} of {element.name}", sha256(file.read_bytes())
 
 
 def _other_inputs(plan: Plan, phase: Phase) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ class Owned:
     digests: Mapping[str, str]
     owners: Mapping[str, Element | None]
     fingerprints: Mapping[str, frozenset[str]]  # programs of fingerprint.d, by element
+    translations: Mapping[str, str]  # digests of elements' lists of other names for packages
 
     def taking_part(self, phases: Iterable[Phase]) -> tuple[Element | None, ...]:
         """The owners of what is in these phases' directories, each once."""
@@ -49,7 +50,17 @@ def owned(draft: Draft) -> Owned:
         digests={name: sha256(_content(source)) for name, source in sources},
         owners=owners,
         fingerprints={name: frozenset(found) for name, found in programs.items()},
+        translations=dict(_translations(draft)),
     )
+
+
+def _translations(draft: Draft) -> Iterator[tuple[str, str]]:
+    """What every element's names for packages and services mean; the merged tree has one file."""
+    for element in draft.elements:
+        for kind in ("pkg-map", "svc-map"):
+            file = element.path / kind
+            if file.is_file():
+                yield f"{kind} of {element.name}", sha256(file.read_bytes())
 
 
 def sha256(content: bytes) -> str:

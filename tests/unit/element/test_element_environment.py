@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagebuilder.element.environment import (
+    LAUNCH,
     Settled,
     check,
     check_required,
     defaults,
     parse,
+    pieces,
     prologue,
     redact,
     secrets,
@@ -50,9 +52,8 @@ def source(tmp_path: Path) -> Source:
         with block.open("wb") as answer:
             done = subprocess.run(
                 [
-                    "bash",
-                    "-c",
-                    f"exec 3>&{answer.fileno()}\n{prologue(str(tmp_path), list(files))}",
+                    *("bash", "-c", f"exec 3>&{answer.fileno()}\n{LAUNCH}", "program", "its word"),
+                    *pieces(prologue(str(tmp_path), list(files))),
                 ],
                 env={"PATH": os.environ["PATH"], "GIVEN": "yes"},
                 pass_fds=(answer.fileno(),),
@@ -70,6 +71,16 @@ def source(tmp_path: Path) -> Source:
 def test_the_program_is_short_and_quotes_names() -> None:
     text = prologue("/hooks/it's here", ("10-a", "11-b.bash"))
     assert text == (GOLDEN / "prologue.bash").read_text()
+
+
+def test_thousands_of_files_can_be_sourced(source: Source) -> None:
+    files = {f"10-{'x' * 50}-{number}": "N=$((${N:-0} + 1))\n" for number in range(3000)}
+    assert source({**files, "20-last": "export N\n"}).variables["N"] == "3000"
+
+
+def test_files_find_a_shell_as_bash_begins_with(source: Source) -> None:
+    text = """export SEEN="$0|$#|$1|$(printf %q "$IFS")"\n"""
+    assert source({"10-a": text}).variables["SEEN"] == r"program|1|its word|$' \t\n'"
 
 
 def test_exported_variables_are_kept_from_file_to_file(source: Source) -> None:
