@@ -90,18 +90,29 @@ true
 # apt-get and what goes with it, as far as `install-packages` calls them.
 APT = {
     "apt-get": """\
-words=()
+words=() before=: real=yes
 while [ $# -gt 0 ]; do
-    case "$1" in -o) shift ;; -*) ;; *) words+=("$1") ;; esac
+    case "$1" in
+        -o) shift; [ "${1%%=*}" != DPkg::Pre-Invoke:: ] || before=${1#*=} ;;
+        -s) real= ;;
+        -*) ;;
+        *) words+=("$1") ;;
+    esac
     shift
 done
 echo "${words[*]}" >>/seen/apt
 echo "Inst something"
+[ "${words[1]}${real:-simulated}" != brokenyes ] || { sh -c "$before"; exit 100; }
+[ "${words[1]}${real:-simulated}" != lostyes ] || [ -e /etc/apt/found ] || {
+    touch /etc/apt/found
+    exit 100
+}
 """,
     "dpkg-query": '[ "${*: -1}" = there ] && echo -n installed\n',
     "apt-mark": 'echo "mark $*" >>/seen/apt\n',
     "sha256sum": '[ "$1" != --status ]\n',
     "cmp": "exit 0\n",
+    "sleep": 'echo "sleep $*" >>/seen/apt\n',
 }
 ASK_INSTALLER = """\
 export PATH=/tmp/in_target.d/fake-apt:$PATH
@@ -119,6 +130,8 @@ ask -d four
 ask
 ask -m mapped nothing
 ask -h
+ask lost
+ask broken || echo "status $?" >>/seen/apt
 rm -r /etc/apt /var/lib/apt
 """
 MAP = """\
@@ -370,15 +383,18 @@ def test_pkg_map_answers_with_names_and_statuses(built: Built) -> None:
 def test_install_packages_does_what_its_options_say(built: Built) -> None:
     calls = built.texts["seen/apt"].split("# ")[1:]
     assert [call.splitlines() for call in calls] == [
-        ["one two", "update", "install one two", "install one two"],
+        ["one two", "update", "install one two"],
         ["there", "mark manual there"],
         ["-e three", "remove three"],
-        ["-u", *["dist-upgrade"] * 3],  # a simulation, the download, and it
-        ["-m mapped one", *["install tiny-one"] * 2],
+        ["-u", *["dist-upgrade"] * 2],  # a simulation, and it
+        ["-m mapped one", "install tiny-one"],
         ["-d four", "install four"],
         [""],
         ["-m mapped nothing"],
         ["-h"],
+        # What cannot be downloaded is tried again; what dpkg has begun is not.
+        ["lost", *["install lost"] * 2, "sleep 1", "update", "install lost"],
+        ["broken", "install broken", "status 100"],
     ]
     said = built.texts["seen/apt.out"]
     assert said.count("install-packages: no packages to install") == 2
