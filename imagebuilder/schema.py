@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from imagebuilder import given
 from imagebuilder.errors import ConfigError, nearest, together
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def read(path: Path, *, lenient: bool = False) -> Document:
 def text_of(path: Path) -> str:
     """The text of the file at `path`; raise ConfigError if there is none."""
     try:
-        return path.read_text(encoding="utf-8")
+        return given.read_text(path)
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except UnicodeDecodeError as error:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from imagebuilder import given
 from imagebuilder.answers.model import Answers, Place, Placement, Scripts
 from imagebuilder.errors import ConfigError
 from imagebuilder.process import Runner
@@ -84,7 +85,7 @@ def _sections(kind: str, scripts: Sequence[Path], log: str) -> Iterator[str]:
 
 def _script(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = given.read_text(path)
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except UnicodeDecodeError as error:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from imagebuilder import process
+from imagebuilder import given, process
 from imagebuilder.answers import autoinstall, kickstart, preseed, proxmox
 from imagebuilder.answers.model import Answers, Kind, Scripts
 from imagebuilder.errors import ConfigError
@@ -74,7 +74,7 @@ def _named(kind: str, path: Path) -> Kind:
 
 def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = given.read_text(path)
     except OSError as error:
         what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or ""
         raise ConfigError(what, where=str(path)) from error

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from imagebuilder import magic
+from imagebuilder import given, magic
 from imagebuilder.errors import ConfigError
 from imagebuilder.iso import eltorito, tables
 from imagebuilder.iso.model import BLOCK, SECTOR, BootImage, Iso, Partition, Volume
@@ -30,6 +30,7 @@ PADDED = FIRST * SECTOR  # a partition that begins before this is that of the vo
 def probe(path: Path) -> Iso:
     """Look at an image; raise ConfigError unless it is a whole ISO 9660 image."""
     try:
+        given.check_file(path)
         size = path.stat().st_size
         with path.open("rb") as file:
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from imagebuilder import given
 from imagebuilder.errors import ConfigError
 from imagebuilder.machine import firmware
 from imagebuilder.machine.model import Drive, Firmware, Machine, Medium, Parts, Rom
@@ -25,6 +26,7 @@ MAGIC: Mapping[str, bytes] = {
 def image_format(image: Path) -> str:
     """The format of a disk image by its first bytes, as qemu calls it; raise ConfigError."""
     try:
+        given.check_file(image)
         with image.open("rb") as file:
             start = file.read(8)
     except OSError as error:

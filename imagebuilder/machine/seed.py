@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from imagebuilder import given
 from imagebuilder.errors import ConfigError
 from imagebuilder.machine.errand import Errand
 from imagebuilder.process import Command, Runner
@@ -25,7 +26,7 @@ def load(path: Path) -> dict[str, bytes]:
     """The files of a seed: a directory's, or one file of user-data; raise ConfigError."""
     try:
         if not path.is_dir():
-            return {"user-data": path.read_bytes()}
+            return {"user-data": given.read(path)}
         files = {name: (path / name).read_bytes() for name in KNOWN if (path / name).is_file()}
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error

@@ -12,6 +12,7 @@ from typing import Any
 from imagebuilder import schema
 from imagebuilder.errors import ConfigError, nearest
 from imagebuilder.initrd.source import Wish
+from imagebuilder.netboot import source
 from imagebuilder.netboot.model import (
     LOCAL,
     NEVER,
@@ -56,6 +57,11 @@ def load(path: Path) -> Site:
     _check_twins(hosts, document, problems)
     with problems.noted():
         dhcp = _dhcp(value["dhcp"], document) if "dhcp" in value else None
+    if problems.found:  # else whoever takes them looks for them, and --from may name others
+        for entry in entries:
+            with problems.noted():
+                if entry.source:
+                    source.check(entry.source)
     problems.check()
     return Site(
         where=str(path),

@@ -72,18 +72,26 @@ def _check_modules(content: Content, root: Rootfs, where: str) -> None:
         raise ConfigError(what, where=where, hint="give a kernel and an initrd of one system")
 
 
+def check(source: Source) -> None:
+    """Raise ConfigError unless the files that it names are there."""
+    if source.ramdisk is not None:
+        _of_ramdisk(source.ramdisk, source.where)
+    for path in filter(None, (source.iso, source.kernel, *source.initrds)):
+        if not path.is_file():
+            raise ConfigError(f"no such file: {path}", where=source.where)
+
+
 def _parts(source: Source) -> Parts:
+    check(source)
     if source.iso is not None:
         return _of_iso(source, source.iso)
     if source.ramdisk is not None:
-        return _of_files(*_of_ramdisk(source.ramdisk, source.where), source.where)
+        return _of_files(*_of_ramdisk(source.ramdisk, source.where))
     assert source.kernel is not None
-    return _of_files(source.kernel, source.initrds, source.where)
+    return _of_files(source.kernel, source.initrds)
 
 
 def _of_iso(source: Source, path: Path) -> Parts:
-    if not path.is_file():
-        raise ConfigError(f"no such file: {path}", where=source.where)
     files = tree.load(probe(path))
     found = [entry for entry in roles.entries(files) if entry.kernel in files]
     fitting = [entry for entry in found if fnmatch(entry.title, source.menu or "*")]
@@ -112,10 +120,7 @@ def _of_ramdisk(name: Path, where: str) -> tuple[Path, tuple[Path, ...]]:
     raise ConfigError(f"there are neither {tried}", where=where, hint=hint)
 
 
-def _of_files(kernel: Path, initrds: tuple[Path, ...], where: str) -> Parts:
-    for path in (kernel, *initrds):
-        if not path.is_file():
-            raise ConfigError(f"no such file: {path}", where=where)
+def _of_files(kernel: Path, initrds: tuple[Path, ...]) -> Parts:
     with kernel.open("rb") as file:
         _checked(file.read(magic.HEAD), str(kernel))
     return Parts(kernel=kernel, initrds=initrds)

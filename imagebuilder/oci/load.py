@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from imagebuilder import given
 from imagebuilder.errors import ConfigError
 from imagebuilder.oci.model import Blob, Image, Layer
 
@@ -68,6 +69,7 @@ def load(path: Path, architecture: str) -> Image:
 
 def _members(path: Path) -> dict[str, Blob]:
     try:
+        given.check_file(path)
         with tarfile.open(path, "r:") as archive:
             members = archive.getmembers()
     except FileNotFoundError as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagebuilder import given
 from imagebuilder.errors import ConfigError
 from imagebuilder.formats import place
 from imagebuilder.formats.model import Output
@@ -51,7 +52,7 @@ def empty(directory: Path) -> Path:
 def read(source: Path) -> bytes:
     """The whole file; raise ConfigError if it cannot be read."""
     try:
-        return source.read_bytes()
+        return given.read(source)
     except OSError as error:
         what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or ""
         raise ConfigError(what, where=str(source)) from error

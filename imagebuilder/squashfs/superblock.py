@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagebuilder import magic
+from imagebuilder import given, magic
 from imagebuilder.errors import ConfigError
 
 LENGTH = 96
@@ -39,6 +39,7 @@ def load(path: Path) -> Superblock:
     """Read the superblock; raise ConfigError unless the file is a whole squashfs image."""
     where = str(path)
     try:
+        given.check_file(path)
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(magic.HEAD)

@@ -17,6 +17,7 @@ import rpm_archive
 import rpm_system
 from marks import slow
 from oci_layout import Layout, layer
+from questions import ask
 from rpm_archive import NEEDED, Key, Package
 from signed_archive import Archive, run, served
 
@@ -30,7 +31,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="builds as root here"),
     *(
         pytest.mark.skipif(not shutil.which(tool), reason=f"needs {tool}")
-        for tool in (*NEEDED, "grub-mkimage")
+        for tool in (*NEEDED, "grub-mkimage", "qemu-system-x86_64")
     ),
 ]
 BOOT_LOADERS = ("grub2-efi-x64", "shim-x64")
@@ -49,6 +50,15 @@ mirrorlist=https://mirrors.{name}.invalid/mirrorlist/$releasever/appstream
 gpgcheck=1
 gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-{name}
 """
+CLOUD = ("cloud-init", "cloud-init-datasources", "growroot", "devuser")
+QUESTIONS = {
+    "system": "systemctl is-system-running --wait",
+    "failed": "systemctl --failed --no-legend --plain",
+    "release": ". /etc/os-release; echo $ID $VERSION_ID",
+    "size": "df --output=size -BM / | tail -1",
+    "address": "ip -4 -br address show scope global",
+    "cloud": "cloud-init status --long",
+}
 OS_RELEASE = 'ID="{id}"\nVERSION_ID="{version}"\nPRETTY_NAME="{id} {version}"\n'
 EPEL = """\
 [epel]
@@ -228,37 +238,97 @@ def test_its_labels_are_those_of_its_policy(images: Workshop, relative: Relative
     assert label == "system_u:object_r:shadow_t:s0"
 
 
-def test_openeuler_is_bootstrapped_from_its_mirror(workshop: Workshop, system: System) -> None:
+@dataclass(frozen=True, kw_only=True)
+class FromMirror:
+    """A distribution that is bootstrapped from a mirror, with the mirror's layout."""
+
+    id: str
+    version: str
+    efi: str
+    os: str  # where the mirror has the system's packages
+    own: str  # and where those that differ
+    release: str
+    others: tuple[str, ...]
+    provides: tuple[str, ...]
+    database: str = "var/lib/rpm"
+    stream: str = ""  # what `$stream` is
+
+    def packages(self, system: System) -> list[Package]:
+        """Its packages that are not those of the system."""
+        files = {"etc/os-release": OS_RELEASE.format(id=self.id, version=self.version)}
+        if self.database != "var/lib/rpm":
+            files["etc/rpm/macros.sysimage"] = f"%_dbpath /{self.database}\n"
+        if self.stream:
+            files["etc/dnf/vars/stream"] = f"{self.stream}\n"
+        names = [Package(name=name, version="12") for name in self.others]
+        release = Package(name=self.release, version="12", files=files, provides=self.provides)
+        return [*boot_loaders(system, f"EFI/{self.efi}"), release, *names]
+
+
+FROM_MIRRORS = {
+    "openeuler-minimal": FromMirror(
+        id="openEuler", version="22.03", efi="openEuler",
+        os="openEuler-22.03-LTS/OS/x86_64", own="openEuler-22.03-LTS/update/x86_64",
+        release="openEuler-release", others=("openEuler-repos", "openEuler-gpg-keys"),
+        provides=("system-release = 22.03", "system-release(releasever) = 22.03LTS"),
+    ),
+    "fedora-minimal": FromMirror(
+        id="fedora", version="43", efi="fedora", database="usr/lib/sysimage/rpm",
+        os="releases/43/Everything/x86_64/os", own="updates/43/Everything/x86_64",
+        release="fedora-release-common",
+        others=("fedora-release-cloud", "fedora-repos", "fedora-gpg-keys"),
+        provides=("system-release = 43", "system-release(releasever) = 43"),
+    ),
+    "centos-minimal": FromMirror(
+        id="centos", version="10", efi="centos", database="usr/lib/sysimage/rpm",
+        os="10-stream/BaseOS/x86_64/os", own="10-stream/AppStream/x86_64/os",
+        release="centos-stream-release", others=("centos-stream-repos", "centos-gpg-keys"),
+        stream="10-stream", provides=("system-release = 10", "system-release(releasever) = 10"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("element", FROM_MIRRORS)
+def test_it_is_bootstrapped_from_its_mirror(
+    workshop: Workshop, system: System, element: str
+) -> None:
+    wanted = FROM_MIRRORS[element]
     root = workshop.directory / "mirror"
-    tree = root / "openEuler-22.03-LTS"
-    (tree / "OS").mkdir(parents=True)
-    (tree / "OS/x86_64").symlink_to(system.root / "os")
+    (root / wanted.os).parent.mkdir(parents=True)
+    (root / wanted.os).symlink_to(system.root / "os")
     keys = workshop.directory / "keys"
     with rpm_archive.key() as key:
         keys.write_text(system.key.read_text() + key.public.read_text())
-        own = [
-            *boot_loaders(system, "EFI/openEuler"),
-            Package(
-                name="openEuler-release",
-                files={"etc/os-release": OS_RELEASE.format(id="openEuler", version="22.03")},
-                provides=("system-release = 22.03", "system-release(releasever) = 22.03LTS"),
-            ),
-            Package(name="openEuler-repos"),
-            Package(name="openEuler-gpg-keys"),
-        ]
-        publish(system, own, tree / "update/x86_64", key)
+        publish(system, wanted.packages(system), root / wanted.own, key)
     asking(workshop)
     with served(Archive(root)) as archive:
         done = workshop.create(
-            "-o", "euler", "-t", "tar", "vm", "openeuler-minimal", "asking",
+            "-o", "machine", "-t", "tar,qcow2", "vm", element, *CLOUD, "asking",
             DIB_DISTRIBUTION_MIRROR=archive.url, DIB_YUM_MINIMAL_GPG_KEY=str(keys),
+            DIB_CLOUD_INIT_DATASOURCES="NoCloud",
+            DIB_RELEASE=wanted.stream,
         )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:]
-    made = unpacked(workshop.directory / "euler.tar", workshop.directory / "tree")
-    assert "openEuler" in (made / "etc/os-release").read_text()
-    assert (made / "boot/efi/EFI/openEuler/grubx64.efi").exists()
+    made = unpacked(workshop.directory / "machine.tar", workshop.directory / "tree")
+    assert f'ID="{wanted.id}"' in (made / "etc/os-release").read_text()
+    assert (made / f"boot/efi/EFI/{wanted.efi}/grubx64.efi").exists()
+    assert (made / wanted.database / "rpmdb.sqlite").exists()
     asked = answers(made)
     assert asked["greeting"] == (0, "good day")
     assert asked["service"] == (0, "greeter")
     assert asked["farewell"][0] == 0
     assert asked["still"] == (1, "package farewell is not installed")
+    starts(workshop, f"{wanted.id} {wanted.version}")
+
+
+def starts(workshop: Workshop, release: str) -> None:
+    """See the machine come up, and again by the other firmware from the same disk."""
+    kept = ("--disk-size", "5GiB", "--overlay", str(workshop.directory / "disk.qcow2"))
+    for firmware in ("bios", "uefi"):
+        told = ask(workshop, "machine.qcow2", QUESTIONS, *kept, "--firmware", firmware)
+        assert told["release"] == release
+        assert told["system"] == "running", told
+        assert not told["failed"]
+        assert "status: done" in told["cloud"]
+        assert int(told["size"].rstrip("M")) > 4000
+        assert "/" in told["address"]

@@ -11,7 +11,7 @@ import imagebuilder
 PACKAGE = Path(imagebuilder.__file__).parent
 
 LAYERS: tuple[frozenset[str], ...] = (  # a module may import its own package and any line above
-    frozenset({"errors"}),
+    frozenset({"errors", "given"}),
     frozenset({
         "events",
         "sizes",

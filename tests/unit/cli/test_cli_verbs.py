@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +52,63 @@ def test_another_error_of_the_system_stays_one() -> None:
 
     with pytest.raises(OSError, match="Input/output"):
         guarded(fail)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "iso show ODD",
+        "iso ls ODD",
+        "iso cat ODD x",
+        "iso extract ODD x -o out",
+        "iso remaster ODD -o out",
+        "iso remaster --recipe ODD -o out",
+        "iso diff ODD ODD",
+        "iso test ODD",
+        "iso boot ODD",
+        "initrd ls ODD",
+        "initrd cat ODD x",
+        "initrd append ODD -o out --add ODD:/x",
+        "initrd edit ODD -o out",
+        "squashfs ls ODD",
+        "squashfs cat ODD x",
+        "squashfs edit ODD -o out --delete x",
+        "deb show ODD",
+        "deb unpack ODD -o out",
+        "deb patch ODD -o out",
+        "deb add . ODD",
+        "answers check ODD",
+        "netboot publish ODD -o out",
+        "boot ODD",
+        "boot FILE --disk ODD",
+        "boot FILE --seed ODD",
+        "oci unpack ODD DIRECTORY",
+    ],
+)
+@pytest.mark.parametrize(("odd", "kind"), [("pipe", "a pipe"), ("/dev/zero", "a device")])
+def test_nobody_waits_for_what_has_no_end(
+    words: str, odd: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_bytes(bytes(1024))
+    (tmp_path / "directory").mkdir()
+    place = str(tmp_path / odd)
+    named = words.replace("ODD", place).replace("out", str(tmp_path / "out"))
+    named = named.replace("FILE", str(tmp_path / "file"))
+    named = named.replace("DIRECTORY", str(tmp_path / "directory"))
+    assert verbs.main(named.split()) == 2
+    assert f"error: {place}: " in (said := capsys.readouterr().err)
+    assert f"it is {kind}, not a file" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pipe_of_the_shell_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    reading, writing = os.pipe()
+    os.write(writing, b"nonsense: yes\n")
+    os.close(writing)
+    assert verbs.main(["iso", "remaster", "--recipe", f"/dev/fd/{reading}", "-o", "out"]) == 2
+    os.close(reading)
+    assert "nonsense" in capsys.readouterr().err

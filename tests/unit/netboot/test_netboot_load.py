@@ -92,6 +92,8 @@ BAD = [
 
 @pytest.mark.parametrize(("text", "said"), BAD)
 def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+    for name in ("x.kernel", "x.initramfs"):
+        (tmp_path / name).touch()
     with pytest.raises(ConfigError) as caught:
         site(tmp_path, text)
     assert str(caught.value).startswith(str(tmp_path / "hosts.yaml"))
@@ -143,3 +145,19 @@ def test_an_entry_without_a_source_needs_one_from_the_command_line(tmp_path: Pat
 def test_a_source_alone_is_an_entry_and_the_default(text: str, name: str) -> None:
     made = load.with_sources(Site(where="--from", entries=()), [text])
     assert (made.entries[0].name, made.default) == (name, name)
+
+
+def test_missing_sources_are_named_with_all_else_that_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "vmlinuz").touch()
+    text = """\
+default: typo
+entries:
+  a: {from: {iso: gone.iso}}
+  b: {from: {ramdisk: none}}
+  c: {from: {kernel: vmlinuz, initrd: [lost]}}
+"""
+    with pytest.raises(ConfigError) as told:
+        site(tmp_path, text)
+    for line in (":1:10: ", ":3:13: no such file: ", ":4:13: there are neither ", ":5:13: no such"):
+        assert line in str(told.value)
+    assert site(tmp_path, text.replace("typo", "a")).default == "a"  # --from may name others
