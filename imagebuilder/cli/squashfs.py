@@ -20,7 +20,7 @@ from imagebuilder.errors import ConfigError
 from imagebuilder.remaster import output
 from imagebuilder.remaster import squashfs as story
 from imagebuilder.remaster.squashfs import TreeChanges
-from imagebuilder.squashfs import superblock
+from imagebuilder.squashfs import stream, superblock
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,6 +113,7 @@ def _pack(arguments: argparse.Namespace) -> None:
         raise ConfigError("is not a directory", where=str(arguments.tree))
     target, moment = edits.target(arguments), epoch(arguments.environment)
     output.free(target)
+    stream.check(like, str(arguments.like or "--compress"))
     if lost := story.with_acls(arguments.tree):
         some = f"{', '.join(lost[:3])}{', ...' * (len(lost) > 3)}"
         print(

@@ -17,7 +17,7 @@ from imagebuilder.formats import place
 from imagebuilder.formats.model import Artefact, Output, Source
 from imagebuilder.process import Runner
 from imagebuilder.remaster import inner, squashfs
-from imagebuilder.squashfs import superblock
+from imagebuilder.squashfs import stream, superblock
 
 SOURCE = Source.TREE
 SUFFIXES = {"live-squashfs": ".squashfs"}
@@ -33,7 +33,7 @@ SIGNATURE = ".gpg"
 def check(output: Output) -> None:
     """Raise ConfigError without a base, or without the key for its signature."""
     base = _base(output)
-    superblock.load(base)
+    stream.check(superblock.load(base), str(base))
     if output.path.exists() and output.path.samefile(base):
         raise ConfigError("is the base, which is never changed", where=str(output.path))
     key = output.environment.get(KEY, "")

@@ -156,6 +156,7 @@ def layer(target: Target, changes: TreeChanges, base: Path | None = None) -> Non
         output.check(base, target)
     root = listing(base) if base else Rootfs()
     like = superblock.load(base) if base else USUAL
+    stream.check(like, str(base or target.path))
     where = str(base or target.path)
     wanted = [entry for wish in changes.add for entry in source.load(wish, root, changes.epoch)]
     hidden = [root.real(path, follow=False) for path in changes.delete]
@@ -172,7 +173,11 @@ def layer(target: Target, changes: TreeChanges, base: Path | None = None) -> Non
 
 
 def tried(image: Image, edit: Edit) -> Edit:
-    """The same, once every change of a text fits; raise ConfigError for one that does not."""
+    """The same, once every change of a text fits; raise ConfigError for one that does not.
+
+    Raise ToolMissingError if the image could not be compressed again as it is.
+    """
+    stream.check(image.made, image.where)
     for path, inode in image.files() if edit.contents else ():
         if path in edit.contents:
             content = b"".join(image.pieces(inode))

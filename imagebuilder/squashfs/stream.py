@@ -8,11 +8,12 @@ import os
 import tarfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, cast
 
 from imagebuilder import process
-from imagebuilder.errors import CommandError, ConfigError
+from imagebuilder.errors import CommandError, ConfigError, ToolMissingError
 from imagebuilder.process import Command
 from imagebuilder.squashfs.mend import mend
 from imagebuilder.squashfs.superblock import Superblock
@@ -48,6 +49,25 @@ def pack(image: Path, like: Superblock) -> Command:
         *([] if like.xattrs else ["-x"]),
         os.fspath(image),
     ))  # fmt: skip
+
+
+def check(like: Superblock, where: str) -> None:
+    """Raise ToolMissingError if this host's tar2sqfs cannot compress as `like` is compressed."""
+    known = offered() if process.find("tar2sqfs") else ()
+    if known and like.compressor not in known:
+        raise ToolMissingError(
+            f"tar2sqfs does not know the compression {like.compressor!r} here",
+            where=where,
+            hint=f"it knows {', '.join(known)}; others are a matter of how it was built",
+        )
+
+
+@cache
+def offered() -> tuple[str, ...]:
+    """What tar2sqfs says that it can compress with; nothing if it uses other words for it."""
+    said = process.run(Command(("tar2sqfs", "--help"))).output
+    listed = said.partition("block compressors:\n")[2].partition("\n\n")[0]
+    return tuple(line.split()[0] for line in listed.splitlines() if line.strip())
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from imagebuilder.remaster import squashfs as story
 from imagebuilder.remaster.initrd import Substitution
 from imagebuilder.remaster.output import Target
 from imagebuilder.remaster.squashfs import TreeChanges
-from imagebuilder.squashfs import superblock
+from imagebuilder.squashfs import stream, superblock
 
 EPOCH = 1_700_000_000
 PSEUDO = (
@@ -268,3 +268,34 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert error.startswith("error: ")
     assert image.read_bytes() == before
     assert not (tmp_path / "new").exists()
+
+
+def test_it_is_known_what_tar2sqfs_was_built_with() -> None:
+    assert {"gzip", "xz"} <= {*stream.offered()} <= {*superblock.COMPRESSORS.values()}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "edit IMAGE --add FILE:/x",
+        "pack TREE --compress zstd",
+        "pack TREE --like IMAGE",
+        "layer --on IMAGE --add FILE:/x",
+    ],
+)
+def test_a_compression_that_tar2sqfs_lacks_is_told_before_the_work(
+    image: Path,
+    tree: Path,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream, "offered", lambda: ("gzip", "xz"))
+    out = tree / "out"
+    named = words.replace("IMAGE", str(image)).replace("TREE", str(tree))
+    named = named.replace("FILE", str(tree / "etc/owned"))
+    assert verbs.main(["squashfs", *named.split(), "-o", str(out)]) == 3
+    said = capsys.readouterr().err
+    assert "tar2sqfs does not know the compression 'zstd' here" in said
+    assert "it knows gzip, xz;" in said
+    assert not out.exists()
