@@ -249,6 +249,8 @@ def _write_fstab(plan: Plan, tree: Path) -> None:
 
 
 def _install_boot_loader(plan: Plan, place: Place, listen: Listener) -> BootBlocks:
+    if paths.exists_in(place.tree, grub.INSTALLED):
+        return EMPTY
     table = plan.draft.variables["IMAGEBUILDER_PARTITION_TABLE"]
     blocks = EMPTY
     for name in plan.boot_loaders:

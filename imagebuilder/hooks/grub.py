@@ -15,6 +15,8 @@ from pathlib import Path
 from imagebuilder import paths
 
 PROBES = ("grub-probe", "grub-mkrelpath", "grub2-probe", "grub2-mkrelpath")
+# In the tree: a hook has brought the boot loader itself.
+INSTALLED = "/tmp/grub/install"  # ruff: ignore[hardcoded-temp-file]
 INSTALLERS = ("grub-install", "grub2-install")
 DIRECTORIES = ("/usr/sbin", "/usr/bin")  # one of which may be a symlink to the other
 STAND_INS = Path(__file__).parents[1] / "lib/boot-loader"

@@ -264,6 +264,41 @@ def test_static_bin_and_init_scripts_go_to_their_places(workshop: Workshop) -> N
     assert image.texts["ran"] == "tool\nsystemd\n"
 
 
+@pytest.mark.parametrize(
+    ("system", "place", "mode"),
+    [("sysv", "etc/init.d/own", 0o755), ("openrc", "etc/init.d/own", 0o755),
+     ("upstart", "etc/init/own", 0o644)],
+)  # fmt: skip
+def test_init_scripts_go_where_their_system_looks(
+    workshop: Workshop, system: str, place: str, mode: int
+) -> None:
+    workshop.element("older-init", {
+        "element-deps": "dib-init-system\n",
+        "environment.d/19-system.bash": f"export DIB_INIT_SYSTEM={system}\n",
+        **{f"init-scripts/{name}/own": f"{name}\n" for name in ("sysv", "openrc", "upstart")},
+        "bin/rc-update": 'echo "$*" >>/enabled\n', "install.d/50-use": "dib-init-system >>/ran\n",
+    })  # fmt: skip
+    image = build(workshop, "older-init", "install-bin")
+    assert (image.mode(place), image.texts["ran"]) == (mode, f"{system}\n")
+    assert [name for name in image.members if name.endswith("/own")] == [place]
+    assert image.texts.get("enabled", "") == ("add own default\n" if system == "openrc" else "")
+
+
+def test_a_boot_loader_that_a_hook_brings_is_left_alone(workshop: Workshop) -> None:
+    workshop.element("own-loader", {
+        "element-deps": "bootloader\n",
+        "finalise.d/10-own": "mkdir -p /tmp/grub; touch /tmp/grub/install\n",
+    })  # fmt: skip
+    workshop.element("packages", {"bin/install-packages": INSTALLER})
+    words = ("tiny", "packages", "block-device-mbr", "own-loader")
+    done = workshop.create("-o", "out", "-t", "raw", "-n", *words)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "GRUB is left alone" in done.stdout
+    assert not any((workshop.directory / "out.raw").read_bytes()[:440])  # no boot code
+    done = workshop.create("-o", "out", "-t", "raw", "-n", *words[:-1], "bootloader")
+    assert "the image has no grub-mkconfig" in done.stdout
+
+
 def test_the_merged_tree_is_read_only_inside(workshop: Workshop) -> None:
     workshop.element("writer", {"install.d/50-write": "! touch /tmp/in_target.d/x\n"})
     build(workshop, "writer")

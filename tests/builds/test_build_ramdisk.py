@@ -45,11 +45,11 @@ mkdir -p $TARGET_ROOT/usr/lib/udev/rules.d; echo rule >$TARGET_ROOT/usr/lib/udev
 """
 
 
-def ramdisk(workshop: Workshop, *words: str) -> subprocess.CompletedProcess[str]:
+def ramdisk(workshop: Workshop, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `ramdisk-image-create` to its end."""
     return subprocess.run(
         [sys.executable, "-c", RAMDISK, "-n", "-o", "out", "tiny", "machine", *words],
-        cwd=workshop.directory, env=workshop.variables({}),
+        cwd=workshop.directory, env=workshop.variables(variables),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
 
@@ -126,6 +126,25 @@ def test_a_ramdisk_has_busybox_modules_and_what_elements_add(
     assert (tree / "lib/udev/rules.d/50-a.rules").exists()
     assert (tree / "usr/lib/libkmod.so.2").exists()
     assert [path.name for path in tree.rglob("*.ko")] == ["a.ko"]
+
+
+@needs_cpio
+@needs_busybox
+def test_modules_and_udev_rules_may_be_elsewhere(workshop: Workshop, tmp_path: Path) -> None:
+    elsewhere = """\
+mkdir -p srv/modules/lib srv/rules/lib
+mv usr/lib/modules srv/modules/lib/
+mv usr/lib/udev srv/rules/lib/
+"""
+    machine(workshop, "busybox cpio gzip ldd xargs stat rmdir", STAND_INS + elsewhere)
+    done = ramdisk(workshop, DIB_MODULE_ROOT="/srv/modules", DIB_LIB_UDEV_ROOT="/srv/rules")
+    assert done.returncode == 0, done.stdout
+    tree = unpacked(workshop.directory / "out.initramfs", tmp_path / "tree")
+    assert (tree / "lib/modules/6.1.0-10-test/kernel/a.ko").exists()
+    assert (tree / "lib/udev/rules.d/50-a.rules").exists()
+    done = ramdisk(workshop, DIB_MODULE_ROOT="/srv/nowhere")
+    assert done.returncode == 1
+    assert "/srv/nowhere/lib/modules/6.1.0-10-test is not there" in done.stdout
 
 
 @needs_cpio
