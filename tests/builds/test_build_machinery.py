@@ -87,6 +87,7 @@ def test_the_libraries_can_be_sourced_on_both_sides(workshop: Workshop) -> None:
         "die run_d run_in_target generate_hooks unmount_dir finish_image save_image tmpfs_check"
         " check_break mk_build_dir kill_chroot_processes mount_proc_dev_sys"
         " do_extra_package_install select_boot_kernel_initrd find_kernel_version populate_lib"
+        " mount_dev_pts_options run_d_in_target unmount_image compress_and_save_image"
     )
     check = f"set -o pipefail\n{source}declare -F {functions} >/dev/null\n"
     workshop.element("libraries", {
@@ -112,6 +113,8 @@ def test_functions_that_hooks_call_do_what_they_say(workshop: Workshop) -> None:
             "OVERWRITE_OLD_IMAGE=0 OUT_IMAGE_PATH=$TMP_BUILD_DIR/made\n"
             "echo new >$OUT_IMAGE_PATH; echo old >side.img\n"
             "DIB_CHECKSUM=1 save_image side.img\n"
+            "truncate -s 1M $TMP_BUILD_DIR/disk; TMP_IMAGE_PATH=$TMP_BUILD_DIR/disk\n"
+            "IMAGE_TYPE=qcow2 compress_and_save_image disk.img\n"
             "eval declare -A all=($(get_image_element_array))\n"
             "echo ${all[caller]} >$TMP_MOUNT_PATH/where\n"
             "TMP_HOOKS_PATH=$TMP_BUILD_DIR/own; generate_hooks\n"
@@ -126,6 +129,7 @@ def test_functions_that_hooks_call_do_what_they_say(workshop: Workshop) -> None:
     assert (workshop.directory / "side.img").read_text() == "new\n"
     assert (workshop.directory / "side.img.sha256").read_text().endswith("  side.img\n")
     assert [path.read_text() for path in workshop.directory.glob("side-*.img")] == ["old\n"]
+    assert (workshop.directory / "disk.img").read_bytes().startswith(b"QFI")
     assert image.texts["where"] == f"{workshop.directory}/elements/caller\n"
 
 
@@ -297,6 +301,8 @@ def test_a_boot_loader_that_a_hook_brings_is_left_alone(workshop: Workshop) -> N
     assert not any((workshop.directory / "out.raw").read_bytes()[:440])  # no boot code
     done = workshop.create("-o", "out", "-t", "raw", "-n", *words[:-1], "bootloader")
     assert "the image has no grub-mkconfig" in done.stdout
+    done = workshop.create("-o", "out", "-n", *words[:-1], "bootloader", DIB_EXTLINUX="1")
+    assert "DIB_EXTLINUX is not supported any more" in done.stdout.rsplit("error: ", 1)[-1]
 
 
 def test_the_merged_tree_is_read_only_inside(workshop: Workshop) -> None:

@@ -182,7 +182,8 @@ chmod +x usr/bin/dracut
 def test_dracut_is_told_of_programs_drivers_and_fragments(workshop: Workshop) -> None:
     machine(workshop, "xargs stat", DRACUT)
     workshop.element("adds", {"ramdisk-install.d/50-adds": "touch $TMP_MOUNT_PATH/added\n"})
-    element = workshop.element("adds", {})
+    late = "echo late_driver >>/etc/dib_dracut_drivers\n"
+    element = workshop.element("adds", {"post-install.d/50-adds": late})
     for name, text in {
         "binary-deps.d/adds": "wc\n",
         "init.d/50-adds": "echo fragment of adds\n",
@@ -205,7 +206,7 @@ def test_dracut_is_told_of_programs_drivers_and_fragments(workshop: Workshop) ->
     assert arguments[arguments.index("--kver") + 1] == "6.1.0-10-test"
     assert arguments[arguments.index("--install") + 1] == "bash wc"
     drivers = arguments[arguments.index("--add-drivers") + 1]
-    assert drivers == "my_driver virtio virtio_blk virtio_net"
+    assert drivers.split() == ["my_driver", "virtio", "virtio_blk", "virtio_net", "late_driver"]
     assert "echo fragment of adds" in texts["usr/lib/dracut/modules.d/80deploy-ramdisk/init.sh"]
 
 
