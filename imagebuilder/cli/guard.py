@@ -7,9 +7,10 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 from imagebuilder.cli import signals
-from imagebuilder.errors import BuildError, SpaceError, ToolMissingError
+from imagebuilder.errors import BuildError, ConfigError, SpaceError, ToolMissingError
 
 LIBRARIES = ("yaml", "jsonschema", "networkx", "stevedore", "rich")
 BROKEN_PIPE = 141
@@ -29,7 +30,9 @@ def guarded(
 ) -> int:
     """The action's own status, or `status` of the BuildError that ended it."""
     signals.install()
+    _open_streams()
     try:
+        _check_directory()
         return action()
     except ReportedError as error:
         return status(error.error)
@@ -43,6 +46,27 @@ def guarded(
         return BROKEN_PIPE
     except OSError as error:
         return _without_room(error, status)
+
+
+def _open_streams() -> None:
+    """Have standard streams that the caller closed be empty, and not what is opened next."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            if null != number:
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+def _check_directory() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise ConfigError(
+            "the directory that this was started in has been removed",
+            hint="go to one that is there",
+        ) from error
 
 
 def complain(error: BuildError) -> None:
@@ -69,5 +93,16 @@ def _without_room(error: OSError, status: Callable[[BuildError], int]) -> int:
         where=str(error.filename or tempfile.gettempdir()),
         hint="TMPDIR names another directory for scratch files",
     )
+    if error.filename is None and _is_full(sys.stdout.fileno()):
+        explained = SpaceError("no space left on device", where="standard output")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     complain(explained)
     return status(explained)
+
+
+def _is_full(stream: int) -> bool:
+    try:
+        os.write(stream, b"\n")
+    except OSError as error:
+        return error.errno in FULL
+    return False

@@ -36,7 +36,8 @@ def load(document: schema.Document, defaults: Defaults) -> Disk:
     load_lvm.check_references(entries)
     _check_graph(entries)
     _check_bases(entries)
-    identity = uuid5(uuid5(NAMESPACE_DNS, "imagebuilder"), defaults.image)
+    image = defaults.image.encode(errors="backslashreplace").decode()  # a name of any bytes
+    identity = uuid5(uuid5(NAMESPACE_DNS, "imagebuilder"), image)
     of = {kind: [entry for entry in entries if entry.kind == kind] for kind in PLUGINS}
     devices = tuple(_device(entry, defaults, identity) for entry in of["local_loop"])
     partitions = [entry for entry in entries if entry.kind == "partition"]

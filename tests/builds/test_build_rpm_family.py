@@ -118,11 +118,16 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> System:
     return rpm_system.make(rpm_system.kept(tmp_path_factory))
 
 
-def boot_loaders(system: System, directory: str) -> list[Package]:
-    """The packages of the boot loaders of a distribution that has its own directory for them."""
+def of_centos(system: System) -> dict[str, Package]:
+    """The packages of the stand-in by name, as they would be made."""
     words = dict.fromkeys(("KEY", "KERNEL", "VERSION"), "")
     words |= {"GRUB": str(system.root / "grubx64.efi"), "CSV": str(system.root / "BOOTX64.CSV")}
-    packages = {package.name: package for package in rpm_archive.load(words)}
+    return {package.name: package for package in rpm_archive.load(words)}
+
+
+def boot_loaders(system: System, directory: str) -> list[Package]:
+    """The packages of the boot loaders of a distribution that has its own directory for them."""
+    packages = of_centos(system)
     return [
         replace(
             packages[name],
@@ -256,6 +261,8 @@ class FromMirror:
     def packages(self, system: System) -> list[Package]:
         """Its packages that are not those of the system."""
         files = {"etc/os-release": OS_RELEASE.format(id=self.id, version=self.version)}
+        theirs = of_centos(system)["centos-stream-release"].files
+        files |= {name: text for name, text in theirs.items() if name.endswith(".preset")}
         if self.database != "var/lib/rpm":
             files["etc/rpm/macros.sysimage"] = f"%_dbpath /{self.database}\n"
         if self.stream:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from imagebuilder.cli import verbs
+from imagebuilder.cli import guard, verbs
 from imagebuilder.cli.guard import guarded
 
 
@@ -112,3 +115,33 @@ def test_a_pipe_of_the_shell_is_read(
     assert verbs.main(["iso", "remaster", "--recipe", f"/dev/fd/{reading}", "-o", "out"]) == 2
     os.close(reading)
     assert "nonsense" in capsys.readouterr().err
+
+
+def started(script: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """What comes of a shell script in which IT is `imagebuilder`."""
+    return subprocess.run(
+        ["sh", "-c", script.replace("IT", f"{shlex.quote(sys.executable)} -m imagebuilder")],
+        cwd=directory, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(guard.__file__).parents[2])},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_do_no_harm(closed: str, tmp_path: Path) -> None:
+    assert started(f"IT elements {closed}", tmp_path).returncode == 0
+    assert started(f"IT iso show nothing {closed}", tmp_path).returncode == 2
+
+
+def test_a_full_output_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    done = started("IT elements >/dev/full", tmp_path)
+    assert (done.returncode, done.stderr) == (
+        5,
+        "error: standard output: no space left on device\n",
+    )
+
+
+def test_a_directory_that_is_gone_is_told(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    done = started("rmdir ../gone; IT elements", tmp_path / "gone")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the directory that this was started in has been removed")
