@@ -137,16 +137,18 @@ def _item(fields: tuple[tuple[str, str], ...]) -> str:
 
 
 def _fill(disk: Path, capacity: int, target: Path, output: Output) -> None:
-    name, size = output.path.stem, disk.stat().st_size
-    description = describe(disk.name, size, capacity, name).encode()
+    # XML has no bytes that are no characters.
+    name, image = (n.encode(errors="replace").decode() for n in (output.path.stem, disk.name))
+    size = disk.stat().st_size
+    description = describe(image, size, capacity, name).encode()
     with target.open("w+b") as file:
         file.write(tar.member(f"{name}.ovf", description, output.epoch))
-        file.write(tar.header(disk.name, size, output.epoch))
+        file.write(tar.header(image, size, output.epoch))
         with disk.open("rb") as content:
             shutil.copyfileobj(content, file, 2**22)
             (digest,) = sparse.digests(content.fileno(), ("sha256",)).values()
         file.write(bytes(-size % tarfile.BLOCKSIZE))
-        sums = {f"{name}.ovf": hashlib.sha256(description).hexdigest(), disk.name: digest}
+        sums = {f"{name}.ovf": hashlib.sha256(description).hexdigest(), image: digest}
         lines = "".join(f"SHA256({member})= {each}\n" for member, each in sums.items())
         file.write(tar.member(f"{name}.mf", lines.encode(), output.epoch))
         file.write(bytes(2 * tarfile.BLOCKSIZE))

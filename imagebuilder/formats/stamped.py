@@ -85,7 +85,7 @@ def _vmdk(file: BinaryIO, output: Output) -> None:
     start, length = VMDK_DESCRIPTOR.unpack(_read(file, VMDK_DESCRIPTOR_AT, VMDK_DESCRIPTOR.size))
     room = length * SECTOR
     text = _read(file, start * SECTOR, room).rstrip(b"\0")
-    name = output.path.name.replace('"', "_").encode()
+    name = output.path.name.replace('"', "_").encode(errors="replace")
     text = re.sub(
         rb'(?m)^(RW \d+ \w+ )"[^"\n]*"', lambda found: found[1] + b'"' + name + b'"', text
     )

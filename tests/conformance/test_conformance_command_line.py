@@ -46,6 +46,22 @@ def test_several_outputs_of_one_build(images: Workshop) -> None:
     assert names(images.directory, "several*") == {*outputs, *sums, "several.raw.d"}
 
 
+def test_a_name_may_have_any_bytes(images: Workshop) -> None:
+    name = os.fsdecode(b"odd \xc3\xa4\xff 'name'")
+    for _ in ("made", "found"):
+        words = ("-n", "-t", "tar,qcow2,ova", "--checksum", "-o", name, "tiny")
+        done = subprocess.run(
+            [sys.executable, "-c", CREATE, *words],
+            cwd=images.directory, env=images.variables({"OVERWRITE_OLD_IMAGE": "1"}),
+            capture_output=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+    for kind in ("tar", "qcow2"):
+        sums = [f"{name}.{kind}.{which}" for which in ("md5", "sha256")]
+        for program, file in zip(("md5sum", "sha256sum"), sums, strict=True):
+            subprocess.run([program, "--check", "--status", file], cwd=images.directory, check=True)
+
+
 def test_tgz_alone_leaves_no_tar_and_a_suffix_is_not_doubled(images: Workshop) -> None:
     assert images.create("-n", "-t", "tgz", "-o", "one.tgz", "tiny").returncode == 0
     assert names(images.directory, "one*") == {"one.tgz", "one.d"}
