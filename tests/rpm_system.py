@@ -106,14 +106,20 @@ def _make(into: Path, debs: Path, kernel: str) -> None:
         rpm_archive.build([stranger], debs, into / "strangers", other)
 
 
+def make_grub(debs: Path, home: str, into: Path) -> None:
+    """Write the GRUB of a distribution that has its menu in the directory `home`."""
+    with tempfile.TemporaryDirectory() as name:
+        run("dpkg-deb", "-x", str(next(debs.glob("grub-efi-amd64-bin_*.deb"))), name)
+        run("grub-mkimage", "-O", "x86_64-efi", "-d", f"{name}/usr/lib/grub/x86_64-efi",
+            "-p", f"/{home}", "-o", str(into), *GRUB_MODULES)  # fmt: skip
+
+
 def _efi_files(debs: Path, into: Path) -> None:
     """What lies on an EFI system partition: shim's files, and a GRUB that looks in EFI/centos."""
+    make_grub(debs, "EFI/centos", into / "grubx64.efi")
     with tempfile.TemporaryDirectory() as name:
-        for deb in (*EFI_DEBS, "grub-efi-amd64-bin"):
+        for deb in EFI_DEBS:
             run("dpkg-deb", "-x", str(next(debs.glob(f"{deb}_*.deb"))), name)
-        modules = f"{name}/usr/lib/grub/x86_64-efi"
-        run("grub-mkimage", "-O", "x86_64-efi", "-d", modules, "-p", "/EFI/centos",
-            "-o", str(into / "grubx64.efi"), *GRUB_MODULES)  # fmt: skip
         for file in ("shimx64.efi.signed", "fbx64.efi.signed", "mmx64.efi.signed"):
             shutil.copyfile(f"{name}/usr/lib/shim/{file}", debs / file)
     (into / "BOOTX64.CSV").write_text(CSV, encoding="utf-16-le")

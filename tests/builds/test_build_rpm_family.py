@@ -118,16 +118,19 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> System:
     return rpm_system.make(rpm_system.kept(tmp_path_factory))
 
 
-def of_centos(system: System) -> dict[str, Package]:
+def of_centos(system: System, grub: str = "") -> dict[str, Package]:
     """The packages of the stand-in by name, as they would be made."""
     words = dict.fromkeys(("KEY", "KERNEL", "VERSION"), "")
-    words |= {"GRUB": str(system.root / "grubx64.efi"), "CSV": str(system.root / "BOOTX64.CSV")}
+    words |= {"GRUB": grub, "CSV": str(system.root / "BOOTX64.CSV")}
     return {package.name: package for package in rpm_archive.load(words)}
 
 
 def boot_loaders(system: System, directory: str) -> list[Package]:
     """The packages of the boot loaders of a distribution that has its own directory for them."""
-    packages = of_centos(system)
+    debs = system.root.parent / "debs"
+    grub = debs / f"grubx64-{directory.replace('/', '-')}.efi"
+    rpm_system.make_grub(debs, directory, grub)
+    packages = of_centos(system, str(grub))
     return [
         replace(
             packages[name],
