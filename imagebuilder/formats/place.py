@@ -166,7 +166,7 @@ def _adopted(directory: int, name: str, source: Path) -> Generator[_Draft, None,
 @contextmanager
 def _sidecar(image: _Draft, kind: str, line: str) -> Generator[_Draft, None, None]:
     with _draft(image.directory, f"{image.name}.{kind}") as draft:
-        draft.path.write_text(line)
+        draft.path.write_bytes(os.fsencode(line))
         os.fsync(draft.fd)
         _name(draft)
         yield draft
