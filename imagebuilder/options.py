@@ -129,6 +129,8 @@ ESSENTIAL = re.compile(
     r"|ACI_MANIFEST|DOCKER_TARGET|SOURCE_DATE_EPOCH|GENTOO_PROFILE|NO_SOURCE_REPOSITORIES|break(_\w+)?"
     r"|PATH|HOME|USER|LOGNAME|TERM|TMPDIR|TMP_DIR|(https?|ftp|all|no)_proxy|(HTTPS?|FTP|ALL|NO)_PROXY"
 )
+STEPS = {Kind.GIB: UNITS["GiB"], Kind.MIB: UNITS["MiB"]}
+MOST = dict.fromkeys(STEPS, 2**60)  # bytes; files have up to 2**63
 GRAIN = 64 * UNITS["KiB"]  # what a decimal number of GiB is rounded up to
 ON = ("1", "true", "yes", "on")
 OFF = ("0", "false", "no", "off")
@@ -352,13 +354,16 @@ def _read(kind: Kind, text: str, where: str) -> Any:
     match = re.match(r"\s*(\d+(?:\.\d+)?)", text)
     if not match or (kind is Kind.NUMBER and not text.strip().isdigit()):
         raise ConfigError(f"not a number: {text!r}", where=where)
+    number = float(match[1]) * STEPS.get(kind, 1)
+    if number > MOST.get(kind, 2**32 - 1):
+        raise ConfigError(f"too large: {text.strip()[:40]}", where=where)
     match kind:
         case Kind.GIB:
-            return Size(float(match[1]) * UNITS["GiB"]).up_to(GRAIN)
+            return Size(number).up_to(GRAIN)
         case Kind.MIB:
-            return Size(float(match[1]) * UNITS["MiB"])
+            return Size(number)
         case _:
-            return int(match[1])
+            return int(number)
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:

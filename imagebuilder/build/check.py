@@ -24,6 +24,7 @@ FEATURES = {"ext2": "ext4", "ext3": "ext4"}  # where a tool's row has another na
 
 def before(draft: Draft) -> None:
     """Raise the error that the build would end with otherwise."""
+    _check_name(draft.request.output_name)
     for output in formats(draft):
         place.check(output)
     check_tools(draft)
@@ -35,6 +36,13 @@ def before(draft: Draft) -> None:
     existing_disk.check(draft)
     if draft.attached:
         attach.check(draft.disk, draft.attached)
+
+
+def _check_name(name: str) -> None:
+    if name.rpartition("/")[2] in ("", ".", ".."):
+        raise ConfigError(
+            f"is not the name of a file: {name!r}", where="-o", hint="write it like -o images/web"
+        )
 
 
 def _filesystems(draft: Draft) -> tuple[Filesystem, ...]:

@@ -135,7 +135,10 @@ def _put_beside(plan: Plan, beside: Mapping[str, bytes]) -> None:
 
 def _artefact(output: Output, file: File) -> Artefact:
     sums = {
-        kind: Path(f"{output.path}.{kind}").read_bytes().split(maxsplit=1)[0].decode().lstrip("\\")
+        kind: Path(f"{output.path}.{kind}")
+        .read_text(errors="replace")
+        .split(maxsplit=1)[0]
+        .lstrip("\\")
         for kind in output.checksums
     }
     status = output.path.stat()

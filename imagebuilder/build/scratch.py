@@ -33,11 +33,11 @@ def scratch(request: Request) -> Generator[Place, None, None]:
     sweep(base)
     directory, lock = _directory(base)
     try:
-        if in_memory(request):
+        if not in_memory(request):
+            _check_execution(base)
+        else:
             _mount_tmpfs(directory, int(memory_for(request) * SHARE_OF_MEMORY))
-            directory.chmod(
-                0o755
-            )  # nobody outside sees it; on a disk all could, so that is private
+            directory.chmod(0o755)  # nobody outside sees it; on a disk all could, so it is private
         place = Place(scratch=directory)
         place.make()
         yield place
@@ -45,6 +45,16 @@ def scratch(request: Request) -> Generator[Place, None, None]:
         detach_below(directory)
         _remove(directory)
         os.close(lock)
+
+
+def _check_execution(base: Path) -> None:
+    """Raise ConfigError where no hook could be started."""
+    if os.statvfs(base).f_flag & os.ST_NOEXEC:
+        raise ConfigError(
+            "is mounted noexec, and hooks are started from there",
+            where=str(base),
+            hint="set TMPDIR to another directory",
+        )
 
 
 def in_memory(request: Request) -> bool:

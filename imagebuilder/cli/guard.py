@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import tempfile
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
+from typing import TextIO
 
 from imagebuilder.cli import signals
-from imagebuilder.errors import BuildError, ConfigError, SpaceError, ToolMissingError
+from imagebuilder.errors import BuildError, SpaceError, ToolMissingError
 
 LIBRARIES = ("yaml", "jsonschema", "networkx", "stevedore", "rich")
 BROKEN_PIPE = 141
@@ -29,80 +30,94 @@ def guarded(
     action: Callable[[], int], status: Callable[[BuildError], int] = lambda e: e.exit_status
 ) -> int:
     """The action's own status, or `status` of the BuildError that ended it."""
-    signals.install()
-    _open_streams()
+    _open_standard_streams()
     try:
-        _check_directory()
-        return action()
+        signals.install()
+        return _written_out(action())
     except ReportedError as error:
         return status(error.error)
     except BuildError as error:
         complain(error)
         return status(error)
-    except ModuleNotFoundError as error:
-        return _without_library(error, status)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _discard(sys.stdout)
         return BROKEN_PIPE
-    except OSError as error:
-        return _without_room(error, status)
+    except (OSError, MemoryError, ModuleNotFoundError) as error:
+        explained = _explained(error)
+        complain(explained)
+        return status(explained)
 
 
-def _open_streams() -> None:
-    """Have standard streams that the caller closed be empty, and not what is opened next."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            null = os.open(os.devnull, os.O_RDWR)
-            os.dup2(null, number)
-            if null != number:
-                os.close(null)
-            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
-
-
-def _check_directory() -> None:
+def _written_out(status: int) -> int:
+    """The status, once all that was printed is where it was to go."""
     try:
-        Path.cwd()
-    except FileNotFoundError as error:
-        raise ConfigError(
-            "the directory that this was started in has been removed",
-            hint="go to one that is there",
-        ) from error
+        sys.stdout.flush()
+    except OSError:
+        _discard(sys.stdout)
+        raise
+    return status
 
 
 def complain(error: BuildError) -> None:
-    """One clear message on standard error."""
-    print(f"error: {error}", file=sys.stderr, flush=True)
+    """One clear message on standard error, if that can be written."""
+    try:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    except OSError:
+        _discard(sys.stderr)
 
 
-def _without_library(error: ModuleNotFoundError, status: Callable[[BuildError], int]) -> int:
+def _open_standard_streams() -> None:
+    """Those that the caller has closed lead nowhere; else files opened later took their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(_nowhere(), number)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _discard(stream: TextIO) -> None:
+    """Have what is left in a stream, and all that follows, lead nowhere."""
+    os.dup2(_nowhere(), stream.fileno())
+
+
+def _nowhere() -> int:
+    return os.open(os.devnull, os.O_RDWR)
+
+
+def _explained(error: OSError | MemoryError | ModuleNotFoundError) -> BuildError:
+    """What the machine has refused, as a failure that says where."""
+    if isinstance(error, ModuleNotFoundError):
+        return _without_library(error)
+    if isinstance(error, MemoryError):
+        return SpaceError("out of memory", hint="look at 'ulimit -v' and at what else is running")
+    where = str(error.filename or "")
+    if error.errno in FULL:
+        other = "" if where else "make room where standard output goes; "
+        return SpaceError(
+            "no space left on device",
+            where=where,
+            hint=f"{other}TMPDIR names another directory for scratch files",
+        )
+    if not where and not _is_somewhere():
+        return BuildError(
+            "the current directory has been removed", hint="change to one that is there"
+        )
+    return BuildError(error.strerror or str(error), where=where)
+
+
+def _is_somewhere() -> bool:
+    try:
+        return Path.cwd().is_absolute()
+    except OSError:
+        return False
+
+
+def _without_library(error: ModuleNotFoundError) -> BuildError:
     if error.name not in LIBRARIES:
         raise error
-    explained = ToolMissingError(
+    return ToolMissingError(
         f"the Python library {error.name} is not installed",
         hint="'imagebuilder doctor --install' brings what is missing",
     )
-    complain(explained)
-    return status(explained)
-
-
-def _without_room(error: OSError, status: Callable[[BuildError], int]) -> int:
-    if error.errno not in FULL:
-        raise error
-    explained = SpaceError(
-        "no space left on device",
-        where=str(error.filename or tempfile.gettempdir()),
-        hint="TMPDIR names another directory for scratch files",
-    )
-    if error.filename is None and _is_full(sys.stdout.fileno()):
-        explained = SpaceError("no space left on device", where="standard output")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    complain(explained)
-    return status(explained)
-
-
-def _is_full(stream: int) -> bool:
-    try:
-        os.write(stream, b"\n")
-    except OSError as error:
-        return error.errno in FULL
-    return False

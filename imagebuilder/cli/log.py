@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Generator, Iterable
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,9 +85,9 @@ class Log:
         stamp = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
         for line in text.split("\n"):
             if self.stream:
-                print(f"{stamp} | {line}" if self.stamped else line, file=self.stream, flush=True)
+                _write(f"{stamp} | {line}" if self.stamped else line, self.stream)
             if self.file:
-                print(f"{stamp} | {line}", file=self.file, flush=True)
+                _write(f"{stamp} | {line}", self.file)
 
     def fail(self, error: BuildError) -> None:
         """Report what ended the build; on standard error too where the log does not show."""
@@ -122,15 +122,36 @@ class Log:
         self.hooks.clear()
 
 
+def _write(line: str, file: TextIO) -> None:
+    try:
+        print(line, file=file, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = "standard output" if file is sys.stdout else file.name
+        raise BuildError(
+            f"the log cannot be written: {error.strerror}",
+            where=where,
+            hint="make room there, or log elsewhere",
+        ) from error
+
+
 def _ending(done: Finished) -> str:
     return "completed" if done.status == 0 else f"failed with status {done.status}"
+
+
+def _close(file: TextIO) -> None:
+    with suppress(OSError):  # each line is written at once: what could not be has been told
+        file.close()
 
 
 @contextmanager
 def _append(name: str) -> Generator[TextIO, None, None]:
     with ExitStack() as stack:
         try:
-            file = stack.enter_context(Path(name).open("a", encoding="utf-8"))
+            # ruff: ignore[open-file-with-context-handler] - closed by the stack, without complaint
+            file = Path(name).open("a", encoding="utf-8", errors="backslashreplace")
+            stack.callback(_close, file)
         except OSError as error:
             place = f"--logfile {name}"
             raise ConfigError(f"cannot write: {error.strerror}", where=place) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -36,8 +37,7 @@ def load(document: schema.Document, defaults: Defaults) -> Disk:
     load_lvm.check_references(entries)
     _check_graph(entries)
     _check_bases(entries)
-    image = defaults.image.encode(errors="backslashreplace").decode()  # a name of any bytes
-    identity = uuid5(uuid5(NAMESPACE_DNS, "imagebuilder"), image)
+    identity = uuid5(uuid5(NAMESPACE_DNS, "imagebuilder"), _text(defaults.image))
     of = {kind: [entry for entry in entries if entry.kind == kind] for kind in PLUGINS}
     devices = tuple(_device(entry, defaults, identity) for entry in of["local_loop"])
     partitions = [entry for entry in entries if entry.kind == "partition"]
@@ -54,6 +54,11 @@ def load(document: schema.Document, defaults: Defaults) -> Disk:
     if not disk.mounted or disk.root.mount_point != "/":
         raise ConfigError("nothing is mounted at /", where=document.where)
     return disk
+
+
+def _text(name: str) -> str:
+    """The name of a file, which may be any bytes, as characters that can be encoded."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def entries_of(document: schema.Document, defaults: Defaults) -> tuple[Entry, ...]:

@@ -45,7 +45,10 @@ def write(source: Path, output: Output, run: Runner) -> Artefact:
 
 def check(output: Output) -> None:
     """Raise the error that the output's program or manifest would make later."""
-    words = shlex.split(output.gzip)
+    try:
+        words = shlex.split(output.gzip)
+    except ValueError as error:
+        raise ConfigError(f"not words of a shell: {error}", where="DIB_GZIP_BIN") from error
     if output.format == "tgz" and words and find(words[0]) is None:
         raise ToolMissingError(
             f"{words[0]} is not installed",

@@ -183,7 +183,10 @@ def defaults(request: Request) -> Defaults:
 
 
 def _mkfs_options(request: Request) -> tuple[str, ...]:
-    own = tuple(shlex.split(request.mkfs_options))
+    try:
+        own = tuple(shlex.split(request.mkfs_options))
+    except ValueError as error:
+        raise ConfigError(f"not words of a shell: {error}", where="--mkfs-options") from error
     if request.root_type != "ext4":
         return own
     resize = request.max_online_resize

@@ -105,7 +105,7 @@ def trim(point: Path) -> None:
 
 def unshare(namespaces: Namespace) -> None:
     """Move this process (for PID: its children) into new namespaces."""
-    _check(_libc.unshare(int(namespaces)), f"unshare {namespaces!r}")
+    _check(_libc.unshare(int(namespaces)), f"unshare {namespaces.name}")
 
 
 def pivot_root() -> None:

@@ -183,3 +183,19 @@ def test_every_key_of_files_of_images_is_an_options() -> None:
     schema = json.loads(files("imagebuilder").joinpath(SCHEMA).read_text())
     beyond = {"elements", "environment", "ramdisk"}
     assert {*keys} == schema["items"]["properties"].keys() - beyond
+
+
+@pytest.mark.parametrize(
+    ("option", "digits"),
+    [
+        ("--image-size", 400),
+        ("--image-size", 11),
+        ("--max-online-resize", 5000),
+        ("--hook-timeout", 11),
+        ("--mkfs-journal-size", 14),
+    ],
+)
+def test_numbers_that_nothing_can_hold_are_refused(option: str, digits: int) -> None:
+    with pytest.raises(ConfigError, match=r"too large: 9+$") as raised:
+        parse([option, "9" * digits, "vm"], {})
+    assert raised.value.where == option

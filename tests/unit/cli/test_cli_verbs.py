@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from imagebuilder.cli import guard, verbs
+from imagebuilder.cli import start, verbs
 from imagebuilder.cli.guard import guarded
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
@@ -49,12 +51,80 @@ def test_a_full_disk_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None
     assert "error: /scratch/x: no space left on device" in capsys.readouterr().err
 
 
-def test_another_error_of_the_system_stays_one() -> None:
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (
+            OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), "/x"),
+            1,
+            "error: /x: File name too long\n",
+        ),
+        (OSError(errno.EIO, os.strerror(errno.EIO)), 1, "error: Input/output error\n"),
+        (MemoryError(), 5, "error: out of memory\n"),
+        (OSError(errno.ENOSPC, "full"), 5, "error: no space left on device\n  hint: make room"),
+    ],
+)
+def test_what_the_machine_refuses_is_no_traceback(
+    error: Exception, status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail() -> int:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        raise error
 
-    with pytest.raises(OSError, match="Input/output"):
-        guarded(fail)
+    assert guarded(fail) == status
+    assert capsys.readouterr().err.startswith(said)
+
+
+def _program(*words: str, **given: str) -> subprocess.CompletedProcess[str]:
+    """Run `imagebuilder` from a shell, with `words` for what the shell does to its streams."""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **given}
+    script = f"{shlex.quote(sys.executable)} -m imagebuilder {' '.join(words)}"
+    return subprocess.run(
+        ["bash", "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_closed_streams_are_no_places_for_files() -> None:
+    done = _program("--help", ">&-", "<&-")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_standard_output_that_is_full_is_said_once() -> None:
+    done = _program("--version", ">/dev/full")
+    assert done.returncode == 5
+    assert done.stderr.startswith(
+        "error: no space left on device\n  hint: make room where standard"
+    )
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_directory_that_is_gone_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert guarded(lambda: len(str(Path.cwd()))) == 1
+    assert "error: the current directory has been removed\n" in capsys.readouterr().err
+
+
+def test_names_are_bytes_whatever_the_locale_says() -> None:
+    own = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = _program("lint", "/no/ü", **own)
+    assert done.stderr.startswith("error: neither an element nor a directory: '/no/ü'")
+
+
+def test_what_makes_the_callers_shell_another_one_reaches_no_hook(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    strange = {"BASH_ENV": "/x", "SHELLOPTS": "noexec", "BASH_FUNC_cp%%": "() { exit 7; }"}
+    for name, value in {**strange, "DIB_BASH_ENV": "kept"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["imagebuilder", "--version"])
+    with pytest.raises(SystemExit):
+        start.imagebuilder()
+    assert not strange.keys() & os.environ.keys()
+    assert os.environ["DIB_BASH_ENV"] == "kept"
 
 
 @pytest.mark.parametrize(
@@ -115,33 +185,3 @@ def test_a_pipe_of_the_shell_is_read(
     assert verbs.main(["iso", "remaster", "--recipe", f"/dev/fd/{reading}", "-o", "out"]) == 2
     os.close(reading)
     assert "nonsense" in capsys.readouterr().err
-
-
-def started(script: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    """What comes of a shell script in which IT is `imagebuilder`."""
-    return subprocess.run(
-        ["sh", "-c", script.replace("IT", f"{shlex.quote(sys.executable)} -m imagebuilder")],
-        cwd=directory, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(guard.__file__).parents[2])},
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_streams_that_are_closed_do_no_harm(closed: str, tmp_path: Path) -> None:
-    assert started(f"IT elements {closed}", tmp_path).returncode == 0
-    assert started(f"IT iso show nothing {closed}", tmp_path).returncode == 2
-
-
-def test_a_full_output_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
-    done = started("IT elements >/dev/full", tmp_path)
-    assert (done.returncode, done.stderr) == (
-        5,
-        "error: standard output: no space left on device\n",
-    )
-
-
-def test_a_directory_that_is_gone_is_told(tmp_path: Path) -> None:
-    (tmp_path / "gone").mkdir()
-    done = started("rmdir ../gone; IT elements", tmp_path / "gone")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: the directory that this was started in has been removed")
