@@ -123,7 +123,7 @@ def opened(
     raw, size = place.images / RAW, draft.request.image_size
     with ExitStack() as held:
         with stage(listen, "open"), source.blamed(draft.existing, raw):
-            packed = held.enter_context(_read(draft, raw))
+            packed, wanted = held.enter_context(_read(draft, raw))
             grown = grow.enlarge(raw, size, process.run) if size is not None else None
             opening = Opening(raw=raw, tree=place.tree, scratch=place.scratch, run=process.run)
             disk = held.enter_context(attach.opened(opening))
@@ -133,21 +133,23 @@ def opened(
         for what in disk.missing:
             listen(Said(f"{what} is not there, and not mounted", warning=True))
         now = time.time_ns()
-        ahead = held.enter_context(Beside(partial(_read_ahead, draft.existing, place.tree)))
+        ahead = held.enter_context(Beside(partial(_read_ahead, place.tree, wanted)))
         yield ExistingDisk(
             draft=draft, opened=disk, listen=listen, since=now, packed=packed, ahead=ahead
         )
 
 
-def _read_ahead(image: Path, tree: Path) -> None:
+def _read_ahead(tree: Path, image: Path | None) -> None:
     """Have the kernel know what later steps ask for, with what processor time nobody else wants.
 
-    Every inode is looked at in the end, and all of the image is copied.
+    Every inode is looked at in the end, and all of the `image` is copied.
     """
     part()  # what is mounted here keeps nobody else from unmounting it
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     for _ in finish.walk(tree):
         pass
+    if image is None:
+        return
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with image.open("rb") as file:
         for start in range(0, min(image.stat().st_size, memory // 4), AHEAD):
@@ -170,8 +172,13 @@ def told(draft: Draft, disk: ExistingDisk | None) -> Draft:
 
 
 @contextmanager
-def _read(draft: Draft, raw: Path) -> Generator[Callable[[], Packed | None], None, None]:
-    """The image's disk as the file `raw`; what is given says what of it is compressed already."""
+def _read(
+    draft: Draft, raw: Path
+) -> Generator[tuple[Callable[[], Packed | None], Path | None], None, None]:
+    """The image's disk as the file `raw`.
+
+    What is given says what of it is compressed already, and which file then has to be read.
+    """
     image = draft.existing
     assert image
     with ExitStack() as held:
@@ -181,13 +188,13 @@ def _read(draft: Draft, raw: Path) -> Generator[Callable[[], Packed | None], Non
             lent = held.enter_context(overlay.opened(image, raw, process.run))
             if lent:
                 part()  # or it may be the daemon that unmounts, when it dies, what it serves
-                yield lent.packed
+                yield lent.packed, image
                 return
         packed = source.write_raw(image, raw, process.run)
         if packed:
             file = held.enter_context(image.open("rb", buffering=0))
             packed = replace(packed, file=Path(f"/proc/self/fd/{file.fileno()}"))
-        yield lambda: packed
+        yield (lambda: packed), image if packed else None
 
 
 def _is_to_be_packed(draft: Draft) -> bool:
