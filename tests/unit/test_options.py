@@ -199,3 +199,22 @@ def test_numbers_that_nothing_can_hold_are_refused(option: str, digits: int) -> 
     with pytest.raises(ConfigError, match=r"too large: 9+$") as raised:
         parse([option, "9" * digits, "vm"], {})
     assert raised.value.where == option
+
+
+@pytest.mark.parametrize(
+    ("machine", "arch"),
+    [
+        ("x86_64", "amd64"),
+        ("aarch64", "arm64"),
+        ("armv7l", "armhf"),
+        ("armv6l", "armhf"),
+        ("ppc64le", "ppc64le"),
+        ("s390x", "s390x"),
+    ],
+)
+def test_the_hosts_architecture_has_debians_name(
+    machine: str, arch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert parse(["x"], {}).arch == arch
+    assert parse(["x"], {"ARCH": "riscv64"}).arch == "riscv64"

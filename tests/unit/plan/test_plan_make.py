@@ -140,6 +140,20 @@ def test_a_disk_can_come_from_a_variable_or_its_file(drafted: Drafted, tmp_path:
     assert drafted("-n", "tiny", DIB_BLOCK_DEVICE_CONFIG=given).disk.root.type == "ext2"
 
 
+@pytest.mark.parametrize(
+    ("arch", "label"),
+    [("amd64", "default"), ("arm64", "arm64"), ("ppc64le", "ppc64el"), ("ppc64el", "ppc64el")],
+)
+def test_an_elements_disk_may_be_for_an_architecture(
+    drafted: Drafted, tmp_path: Path, arch: str, label: str
+) -> None:
+    for name in ("default", "arm64", "ppc64el"):
+        root = f"{{base: image0, name: mkfs_root, label: {name}, mount: {{mount_point: /}}}}"
+        text = f"[{{local_loop: {{name: image0}}}}, {{mkfs: {root}}}]"
+        (tmp_path / f"extra/block-device-{name}.yaml").write_text(text)
+    assert drafted("-n", "extra", "-a", arch).disk.root.label == label
+
+
 def test_a_broken_disk_document_names_its_place(drafted: Drafted) -> None:
     with pytest.raises(ConfigError, match="DIB_BLOCK_DEVICE_CONFIG:1:2: is not valid YAML"):
         drafted("-n", "tiny", DIB_BLOCK_DEVICE_CONFIG="[")
