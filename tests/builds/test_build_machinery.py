@@ -553,8 +553,8 @@ def test_a_tree_without_a_kernel_is_said(workshop: Workshop) -> None:
 
 def test_manifests_have_the_elements_and_the_arguments(workshop: Workshop) -> None:
     variables = {"DIB_SOME_TOKEN": "not for eyes", "DIB_MARK": "yes"}
-    image = build(workshop, "element-manifest", **variables)
-    kept = workshop.directory / "out.d/dib-manifests"
+    image = build(workshop, "element-manifest", DIB_MANIFEST_SAVE_DIR="own place", **variables)
+    kept = workshop.directory / "own place/dib-manifests"
     elements = (kept / "dib-element-manifest").read_text().split()
     assert {"tiny", "packages", "element-manifest", "manifests"} <= set(elements)
     assert 'DIB_MARK="yes"' in (kept / "dib_environment").read_text()

@@ -154,3 +154,11 @@ def test_a_signature_by_another_key_is_refused(workshop: Workshop) -> None:
     last = done.stdout.rstrip().splitlines()[-1]
     assert "debootstrap: the archive's signature is not trusted" in last
     assert "DIB_APT_KEYRING" in last
+
+
+def test_settings_that_an_earlier_hook_leaves_count_for_the_bootstrap(workshop: Workshop) -> None:
+    leave = "echo DIB_APT_KEYRING=/of/extra/settings >$TARGET_ROOT/.extra_settings\n"
+    workshop.element("early", {"root.d/05-early": leave})
+    done = workshop.create("-n", "-t", "tar", "-o", "out", "debian-minimal", "early")
+    assert done.returncode == 1
+    assert "the keyring /of/extra/settings is not there" in done.stdout

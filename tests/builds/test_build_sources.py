@@ -95,6 +95,9 @@ def test_a_git_ref_is_what_lies_in_the_image(workshop: Workshop, origin: Path) -
         assert content(workshop, f"opt/app{n}/file") == f"{expected}\n"
         wanted = ref if ref not in ("", "*") else "master"
         sha = git(origin, "rev-parse", f"{wanted}^{{commit}}")
+        if ref != "*":
+            branch = f"opt/app{n}/.git/refs/heads/fetch_{wanted}"
+            assert content(workshop, branch) == f"{sha}\n"
         assert manifest[n] == f"app{n} git /opt/app{n} {origin} {sha}"
     destinations = content(workshop, "etc/dib-source-repositories").split()
     assert destinations == [f"/opt/app{n}" for n in range(len(REFS))]
