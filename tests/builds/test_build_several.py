@@ -164,7 +164,7 @@ def test_secrets_are_not_in_the_command_lines_of_builds(workshop: Workshop) -> N
         (entry("./a"), "images.yaml:2:3: image ./a: writes a.tar, as the image a does"),
         (entry("b", logfile="x/log"), "image b: --logfile x/log: there is no directory x"),
         (entry("b", environment="{DIB_IMAGE_SIZE: big}"), "DIB_IMAGE_SIZE: not a number: 'big'"),
-        (entry("b", min_tmpfs=1 << 40), "image b: not room enough: it takes 5"),
+        (entry("b", min_tmpfs=1 << 30), "image b: not room enough: it takes 5"),
         (entry("b", environment="{TMPDIR: /none}"), "image b: /none: is not a directory"),
     ],
 )
