@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 MERGE = "tag:yaml.org,2002:merge"
+HEAVIEST = 1_000_000  # values in a document, each alias counted as all that it stands for
+LONGEST, HEAD = 400, 150  # characters of a message, and of its ends if it is longer
 TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
@@ -179,6 +181,7 @@ def tolerate(document: Document, schema: str) -> tuple[Any, tuple[str, ...]]:
 
 def _errors(document: Document, schema: str) -> list[ValidationError]:
     try:
+        _check_weight(document)
         _check_keys(document, document.value, ())
         return list(_validator(schema).iter_errors(document.value))
     except RecursionError as recursion:
@@ -214,6 +217,26 @@ def descriptions(schema: str, *path: str) -> Mapping[str, str]:
     for key in path:
         part = part[key]
     return {name: value["description"] for name, value in part.items()}
+
+
+def _check_weight(document: Document) -> None:
+    """Refuse what a few aliases of aliases have made endless."""
+    known: dict[int, int] = {}
+
+    def weight(value: Any) -> int:
+        if not isinstance(value, dict | list):
+            return 1
+        if id(value) not in known:
+            children = value.values() if isinstance(value, dict) else value
+            known[id(value)] = 1 + sum(map(weight, children))
+        return known[id(value)]
+
+    if weight(document.value) > HEAVIEST:
+        raise ConfigError(
+            f"stands for more than {HEAVIEST} values",
+            where=document.where,
+            hint="look at its aliases (*name), which repeat what they name",
+        )
 
 
 def _check_keys(document: Document, value: Any, path: tuple[str | int, ...]) -> None:
@@ -252,7 +275,12 @@ def _explain(error: ValidationError) -> tuple[str, str]:
         known = schema.get("properties", {})
         listed = f"known keys: {', '.join(sorted(known))}" if known else description
         return f"{place}unknown key {unknown[0]!r}", nearest(unknown[0], known) or listed
-    return f"{place}{error.message}", description
+    return f"{place}{_shortened(error.message)}", description
+
+
+def _shortened(message: str) -> str:
+    """A message that fits in a line or two, though it holds a whole document."""
+    return message if len(message) <= LONGEST else f"{message[:HEAD]} ... {message[-HEAD:]}"
 
 
 def _properties(error: ValidationError) -> Mapping[str, Any]:

@@ -8,7 +8,6 @@ way, and an image has the same bytes.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from imagebuilder import process
 from imagebuilder.build import finish
+from imagebuilder.cache.remove import remove
 from imagebuilder.process import Command
 from imagebuilder.sandbox import kernel
 
@@ -73,7 +73,8 @@ class Pile:
 
     def _drop(self) -> None:
         kernel.unmount(self.tree)
-        shutil.rmtree(self.upper, ignore_errors=True)
+        with suppress(OSError):
+            remove(self.upper)
 
     def _mount(self) -> None:
         self.made += 1

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from imagebuilder.cache.remove import remove
 from imagebuilder.errors import ConfigError
 from imagebuilder.hooks.place import Place
 from imagebuilder.options import MEMORY, Request
@@ -34,7 +34,7 @@ def scratch(request: Request) -> Generator[Place, None, None]:
     directory, lock = _directory(base)
     try:
         if not in_memory(request):
-            _check_execution(base)
+            check_execution(base)
         else:
             _mount_tmpfs(directory, int(memory_for(request) * SHARE_OF_MEMORY))
             directory.chmod(0o755)  # nobody outside sees it; on a disk all could, so it is private
@@ -47,7 +47,7 @@ def scratch(request: Request) -> Generator[Place, None, None]:
         os.close(lock)
 
 
-def _check_execution(base: Path) -> None:
+def check_execution(base: Path) -> None:
     """Raise ConfigError where no hook could be started."""
     if os.statvfs(base).f_flag & os.ST_NOEXEC:
         raise ConfigError(
@@ -149,4 +149,5 @@ def _lock(path: Path) -> int:
 def _remove(directory: Path) -> None:
     with suppress(OSError):
         kernel.unmount(directory)
-    shutil.rmtree(directory, ignore_errors=True)
+    with suppress(OSError):  # what is left is the next build's to remove
+        remove(directory)

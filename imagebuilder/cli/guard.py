@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Callable
@@ -11,11 +10,10 @@ from pathlib import Path
 from typing import TextIO
 
 from imagebuilder.cli import signals
-from imagebuilder.errors import BuildError, SpaceError, ToolMissingError
+from imagebuilder.errors import FULL, BuildError, SpaceError, ToolMissingError
 
 LIBRARIES = ("yaml", "jsonschema", "networkx", "stevedore", "rich")
 BROKEN_PIPE = 141
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ReportedError(BuildError):
@@ -42,7 +40,7 @@ def guarded(
     except BrokenPipeError:
         _discard(sys.stdout)
         return BROKEN_PIPE
-    except (OSError, MemoryError, ModuleNotFoundError) as error:
+    except (OSError, MemoryError, RecursionError, ModuleNotFoundError) as error:
         explained = _explained(error)
         complain(explained)
         return status(explained)
@@ -86,12 +84,15 @@ def _nowhere() -> int:
     return os.open(os.devnull, os.O_RDWR)
 
 
-def _explained(error: OSError | MemoryError | ModuleNotFoundError) -> BuildError:
+def _explained(error: OSError | MemoryError | RecursionError | ModuleNotFoundError) -> BuildError:
     """What the machine has refused, as a failure that says where."""
     if isinstance(error, ModuleNotFoundError):
         return _without_library(error)
     if isinstance(error, MemoryError):
         return SpaceError("out of memory", hint="look at 'ulimit -v' and at what else is running")
+    if isinstance(error, RecursionError):
+        hint = "look for directories, or lists, that contain each other hundreds of times"
+        return BuildError("something is nested too deeply", hint=hint)
     where = str(error.filename or "")
     if error.errno in FULL:
         other = "" if where else "make room where standard output goes; "

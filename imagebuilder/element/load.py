@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from imagebuilder import schema
+from imagebuilder import given, schema
 from imagebuilder.element.environment import violation
 from imagebuilder.element.model import Element, Variable
 from imagebuilder.errors import ConfigError, ElementError
@@ -160,7 +160,7 @@ def _names(path: Path) -> tuple[str, ...]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return given.read_text(path)
     except FileNotFoundError:
         return ""
     except OSError as error:

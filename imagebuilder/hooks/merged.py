@@ -12,7 +12,7 @@ from pathlib import Path
 from imagebuilder.element import pkgmap, svcmap
 from imagebuilder.element.merge import mode_for_others
 from imagebuilder.element.model import Element, HooksTree, PackageChange
-from imagebuilder.errors import ConfigError
+from imagebuilder.errors import FULL, ConfigError, SpaceError
 from imagebuilder.plan.model import Plan
 
 DATA = "imagebuilder"
@@ -36,6 +36,8 @@ def copy(tree: HooksTree, to: Path) -> None:
         try:
             shutil.copy2(source, target, follow_symlinks=False)
         except OSError as error:
+            if error.errno in FULL:
+                raise _no_room(target) from error
             raise ConfigError(f"cannot be read: {error.strerror}", where=str(source)) from error
     for name, source in reversed([*tree.directories.items()]):
         target = to / name
@@ -43,12 +45,20 @@ def copy(tree: HooksTree, to: Path) -> None:
         target.chmod(0o700 | mode_for_others(source))
 
 
+def _no_room(target: Path) -> SpaceError:
+    hint = "TMPDIR names another directory for scratch files"
+    return SpaceError("no space left on device", where=str(target), hint=hint)
+
+
 def write_library(to: Path) -> None:
     """Write what hooks find as `$_LIB`, the program that runs hooks, and the way to install.
 
     `$_LIB/imagebuilder` is this program; it works on the host only.
     """
-    shutil.copytree(OWN_LIBRARY, to / LIBRARY)
+    try:
+        shutil.copytree(OWN_LIBRARY, to / LIBRARY)
+    except shutil.Error as error:  # has the reasons of all files, as text alone
+        raise _no_room(to / LIBRARY) from error
     ours = to / LIBRARY / "imagebuilder"
     home, python = (shlex.quote(str(p)) for p in (Path(__file__).parents[2], sys.executable))
     ours.write_text(OURSELVES.format(home=home, python=python))

@@ -169,3 +169,17 @@ def test_what_does_not_satisfy_it_is_refused_with_place_and_remedy(text: str, me
     with pytest.raises(ConfigError) as caught:
         check(parse(text, where="f"), ELEMENT)
     assert str(caught.value) == message
+
+
+def test_aliases_of_aliases_are_refused_at_once() -> None:
+    lines = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
+    document = parse("\n".join(("a0: &a0 x", *lines)), where="f")
+    with pytest.raises(ConfigError, match="f: stands for more than 1000000 values"):
+        check(document, ELEMENT)
+
+
+def test_a_message_is_no_longer_than_people_read() -> None:
+    with pytest.raises(ConfigError) as caught:
+        check(parse(f"summary: [{'x, ' * 5000}x]", where="f"), ELEMENT)
+    assert "is not of type 'string'" in str(caught.value)
+    assert len(str(caught.value)) < 600

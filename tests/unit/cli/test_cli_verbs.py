@@ -60,6 +60,7 @@ def test_a_full_disk_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None
             "error: /x: File name too long\n",
         ),
         (OSError(errno.EIO, os.strerror(errno.EIO)), 1, "error: Input/output error\n"),
+        (RecursionError(), 1, "error: something is nested too deeply\n"),
         (MemoryError(), 5, "error: out of memory\n"),
         (OSError(errno.ENOSPC, "full"), 5, "error: no space left on device\n  hint: make room"),
     ],

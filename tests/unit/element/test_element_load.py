@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -131,7 +132,7 @@ def test_a_file_that_is_not_text_is_refused(make_element: MakeElement) -> None:
 
 def test_a_directory_in_the_place_of_a_file_is_refused(make_element: MakeElement) -> None:
     path = make_element("vm", {"element-deps/x": ""})
-    with pytest.raises(ElementError, match="element-deps: cannot be read: Is a directory"):
+    with pytest.raises(ElementError, match="element-deps: cannot be read: it is a directory"):
         load.load(path)
 
 
@@ -202,3 +203,10 @@ def test_a_bad_description_is_refused(
 def test_an_element_that_only_has_a_name_of_ours_is_not_ours(make_element: MakeElement) -> None:
     assert load.is_ours(load.load(load.builtin() / "vm"))
     assert not load.is_ours(load.load(make_element("vm", {})))
+
+
+def test_a_list_that_is_a_pipe_is_refused(make_element: MakeElement) -> None:
+    element = make_element("mine/piped", {"README": ""})
+    os.mkfifo(element / "element-deps")
+    with pytest.raises(ElementError, match="element-deps: cannot be read: it is a pipe"):
+        load.load(element)
