@@ -11,7 +11,6 @@ import pytest
 
 from imagebuilder.build import scratch
 from imagebuilder.build.scratch import in_memory
-from imagebuilder.errors import ConfigError
 from imagebuilder.options import MEMORY, parse
 
 SMALL = {"DIB_MIN_TMPFS": "0.001"}  # what any machine has
