@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-from imagebuilder import magic
+from imagebuilder import given, magic
 from imagebuilder.errors import ConfigError
 from imagebuilder.initrd import load, modules, rootfs
 from imagebuilder.initrd.rootfs import Rootfs
@@ -73,12 +73,17 @@ def _check_modules(content: Content, root: Rootfs, where: str) -> None:
 
 
 def check(source: Source) -> None:
-    """Raise ConfigError unless the files that it names are there."""
+    """Raise ConfigError unless the files that it names are there, and files."""
+    paths = [path for path in (source.iso, source.kernel, *source.initrds) if path]
     if source.ramdisk is not None:
-        _of_ramdisk(source.ramdisk, source.where)
-    for path in filter(None, (source.iso, source.kernel, *source.initrds)):
-        if not path.is_file():
-            raise ConfigError(f"no such file: {path}", where=source.where)
+        kernel, initrds = _of_ramdisk(source.ramdisk, source.where)
+        paths += [kernel, *initrds]
+    for path in paths:
+        try:
+            given.check_file(path)
+        except OSError as error:
+            what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+            raise ConfigError(f"{what}: {path}", where=source.where) from error
 
 
 def _parts(source: Source) -> Parts:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from imagebuilder.errors import ConfigError
-from imagebuilder.netboot import load
-from imagebuilder.netboot.model import NEVER, Program, Site
+from imagebuilder.netboot import load, source
+from imagebuilder.netboot.model import NEVER, Program, Site, Source
 
 GOOD = """\
 server: 10.0.0.1
@@ -161,3 +162,22 @@ entries:
     for line in (":1:10: ", ":3:13: no such file: ", ":4:13: there are neither ", ":5:13: no such"):
         assert line in str(told.value)
     assert site(tmp_path, text.replace("typo", "a")).default == "a"  # --from may name others
+
+
+@pytest.mark.parametrize("kind", ["iso", "kernel", "initrd", "ramdisk"])
+def test_nobody_waits_for_a_source_that_is_a_pipe(tmp_path: Path, kind: str) -> None:
+    for name in ("x.kernel", "x.initramfs", "plain"):
+        (tmp_path / name).touch()
+    odd = tmp_path / ("x.initramfs" if kind == "ramdisk" else "odd")
+    odd.unlink(missing_ok=True)
+    os.mkfifo(odd)
+    plain = tmp_path / "plain"
+    made = {
+        "iso": Source(where="here", iso=odd),
+        "kernel": Source(where="here", kernel=odd),
+        "initrd": Source(where="here", kernel=plain, initrds=(plain, odd)),
+        "ramdisk": Source(where="here", ramdisk=tmp_path / "x"),
+    }
+    with pytest.raises(ConfigError, match="here: it is a pipe, not a file: ") as told:
+        source.find(made[kind])
+    assert str(odd) in str(told.value)
