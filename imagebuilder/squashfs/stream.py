@@ -65,7 +65,10 @@ def check(like: Superblock, where: str) -> None:
 @cache
 def offered() -> tuple[str, ...]:
     """What tar2sqfs says that it can compress with; nothing if it uses other words for it."""
-    said = process.run(Command(("tar2sqfs", "--help"))).output
+    try:
+        said = process.run(Command(("tar2sqfs", "--help"))).output
+    except CommandError:
+        return ()
     listed = said.partition("block compressors:\n")[2].partition("\n\n")[0]
     return tuple(line.split()[0] for line in listed.splitlines() if line.strip())
 
