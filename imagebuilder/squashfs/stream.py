@@ -8,7 +8,6 @@ import os
 import tarfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import IO, cast
 
@@ -62,7 +61,6 @@ def check(like: Superblock, where: str) -> None:
         )
 
 
-@cache
 def offered() -> tuple[str, ...]:
     """What tar2sqfs says that it can compress with; nothing if it uses other words for it."""
     try:
