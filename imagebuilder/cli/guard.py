@@ -69,7 +69,8 @@ def _open_standard_streams() -> None:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             os.dup2(_nowhere(), number)
-            os.set_inheritable(number, True)  # which dup2() leaves as it is if the number is its own
+            # dup2() leaves this as it is if the number is its own.
+            os.set_inheritable(number, True)  # ruff: ignore[boolean-positional-value-in-call]
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
