@@ -89,7 +89,7 @@ def parse(block: bytes) -> Settled:
 def check(elements: Iterable[Element], environment: Mapping[str, str]) -> None:
     """Raise ConfigError unless every variable that is set is what the elements declare it to be.
 
-    A variable with an empty value counts as not set.
+    A variable with an empty value is not looked at: it counts as not set, or may be empty.
     """
     for element in elements:
         for variable in element.variables:

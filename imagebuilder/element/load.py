@@ -191,6 +191,7 @@ def _variable(name: str, value: Mapping[str, Any]) -> Variable:
         help=value.get("help", ""),
         choices=_texts(value.get("choices", ())),
         required=value.get("required", False),
+        empty=value.get("empty", False),
         secret=value.get("secret"),
     )
 

@@ -55,6 +55,7 @@ class Variable:
     help: str = ""
     choices: tuple[str, ...] = ()
     required: bool = False
+    empty: bool = False  # an empty value is one, too; else it stands for the default
     secret: bool | None = None  # None: as its name sounds
 
 

@@ -211,7 +211,7 @@ def _variables(
     return element_environment.defaults(elements) | {
         key: value
         for key, value in given.items()
-        if key not in FROM_BATCH and (value or key not in _declared(elements))
+        if key not in FROM_BATCH and (value or key not in _never_empty(elements))
     } | {
         "ARCH": request.arch,
         "DIB_ARGS": arguments,
@@ -295,8 +295,10 @@ def _declared_as_bash(given: Mapping[str, str]) -> str:
     return "\n".join(f'declare -x {key}="{text}"' for key, text in pairs)
 
 
-def _declared(elements: tuple[Element, ...]) -> frozenset[str]:
-    return frozenset(variable.name for element in elements for variable in element.variables)
+def _never_empty(elements: tuple[Element, ...]) -> frozenset[str]:
+    """The variables whose default counts if they are given without a value."""
+    variables = (variable for element in elements for variable in element.variables)
+    return frozenset(variable.name for variable in variables if not variable.empty)
 
 
 def _epoch(environment: Mapping[str, str]) -> str:

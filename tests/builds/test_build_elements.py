@@ -330,6 +330,23 @@ def test_an_iso_has_kernel_ramdisk_and_both_ways_to_start(
     assert "--label VMEDIA_BOOT_ISO" in grub
 
 
+@pytest.mark.skipif(not all(map(shutil.which, ISO_TOOLS)), reason=f"needs {', '.join(ISO_TOOLS)}")
+def test_an_iso_of_a_ramdisk_starts_with_its_own_arguments(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    stand_ins(workshop, own=LOADERS)
+    ramdisk = "echo kernel >$IMAGE_NAME.kernel; echo initramfs >$IMAGE_NAME.initramfs\n"
+    workshop.element("my-ramdisk", {"cleanup.d/50-ramdisk": ramdisk})
+    build(workshop, "iso", "my-ramdisk", DIB_DEPLOY_ISO_KERNEL_CMDLINE_ARGS="ipa-debug=1",
+          DIB_BOOT_ISO_KERNEL_CMDLINE_ARGS="not-these")  # fmt: skip
+    config = tmp_path / "isolinux.cfg"
+    subprocess.run(
+        ["xorriso", "-osirrox", "on", "-indev", "out.iso", "-extract", "/isolinux/isolinux.cfg",
+         str(config)], cwd=workshop.directory, capture_output=True, check=True,
+    )  # fmt: skip
+    assert "APPEND initrd=/initrd boot_method=vmedia ipa-debug=1\n" in config.read_text()
+
+
 def test_an_iso_without_a_kernel_is_refused(workshop: Workshop) -> None:
     if not all(map(shutil.which, ISO_TOOLS)):
         pytest.skip(f"needs {', '.join(ISO_TOOLS)}")

@@ -24,6 +24,7 @@ TINY = {
     "extra/element.yaml": (
         "summary: extra\nvariables:\n"
         "  EXTRA_LEVEL: {type: integer, default: '3', help: how much}\n"
+        "  EXTRA_TERMINAL: {default: tty0, empty: true, help: where}\n"
         "  EXTRA_TOKEN: {type: string, secret: true, help: a token}\n"
     ),
 }
@@ -112,6 +113,11 @@ def test_elements_of_others_count_on_diskimage_builders_packages(
 
 def test_an_empty_declared_variable_takes_its_default(drafted: Drafted) -> None:
     assert drafted("-n", "extra", EXTRA_LEVEL="").variables["EXTRA_LEVEL"] == "3"
+
+
+def test_a_variable_may_be_declared_to_be_empty_if_it_is_given_so(drafted: Drafted) -> None:
+    assert drafted("-n", "extra").variables["EXTRA_TERMINAL"] == "tty0"
+    assert drafted("-n", "extra", EXTRA_TERMINAL="").variables["EXTRA_TERMINAL"] == ""
 
 
 def test_a_wrong_value_is_refused_with_the_element(drafted: Drafted) -> None:
