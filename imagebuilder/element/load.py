@@ -88,6 +88,7 @@ def load(path: Path) -> Element:
         variables=_variables(about, value.get("variables", {})),
         supports=tuple(value.get("supports", ())),
         tags=tuple(value.get("tags", ())),
+        replaces=_replaces(path, about, value.get("replaces", ())),
         early_packages=value.get("early-packages", False),
         attached_disk=value.get("attached-disk", False),
         existing_disk=value.get("existing-disk", False),
@@ -194,6 +195,17 @@ def _variable(name: str, value: Mapping[str, Any]) -> Variable:
         empty=value.get("empty", False),
         secret=value.get("secret"),
     )
+
+
+def _replaces(path: Path, about: schema.Document, names: Sequence[str]) -> tuple[str, ...]:
+    for number, name in enumerate(names):
+        if not (path / name).exists():
+            raise ElementError(
+                f"the element has no {name} to replace another's with",
+                where=about.place(("replaces", number)),
+                hint="write the hook, which may be one that does nothing",
+            )
+    return tuple(names)
 
 
 def _texts(values: Sequence[Any]) -> tuple[str, ...]:

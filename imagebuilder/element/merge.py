@@ -37,12 +37,13 @@ class _Entry:
 
 
 def merge(elements: Sequence[Element]) -> HooksTree:
-    """All files of all elements in their order; raise ElementError if two have the same hook.
+    """All files of all elements in their order; raise ElementError if two have the same hook and
+    neither, or each, says that its own replaces the other.
 
     Symlinks are entries of their own, to be copied as symlinks, except that top-level files,
     hooks and the files of `environment.d` are given as the files that they lead to.
     """
-    merged = _merged(elements)
+    merged, replaced = _merged(elements)
     directories = _directories(elements)
     _check_directories(merged, directories)
     entries = [entry for _, entry in sorted(merged.items())]
@@ -57,6 +58,7 @@ def merge(elements: Sequence[Element]) -> HooksTree:
         ignored=tuple(
             (entry.path, refused[entry.name]) for entry in entries if refused[entry.name]
         ),
+        replaced=replaced,
     )
 
 
@@ -98,14 +100,28 @@ def environment_files(directory: Path) -> tuple[str, ...]:
     )
 
 
-def _merged(elements: Sequence[Element]) -> dict[str, _Entry]:
+def _merged(
+    elements: Sequence[Element],
+) -> tuple[dict[str, _Entry], tuple[tuple[Path, Path], ...]]:
+    """All entries by their names, and pairs of hooks where the first replaces the second."""
     merged: dict[str, _Entry] = {}
+    replaced = []
     for element in elements:
         for name, path in _files_of(element):
-            if name in merged and name.count("/") == 1:
-                raise _duplicate(name, merged[name].path, path)
-            merged[name] = _Entry(name, element, path)
-    return merged
+            entry, other = _Entry(name, element, path), merged.get(name)
+            if other is not None and name.count("/") == 1:
+                entry, other = _replacing(entry, other)
+                replaced.append((entry.path, other.path))
+            merged[name] = entry
+    return merged, tuple(replaced)
+
+
+def _replacing(entry: _Entry, other: _Entry) -> tuple[_Entry, _Entry]:
+    """Of two hooks of one name first the one whose element wants it in the place of the other."""
+    wants = [each.name in each.element.replaces for each in (entry, other)]
+    if wants[0] == wants[1]:
+        raise _duplicate(entry.name, other.path, entry.path)
+    return (entry, other) if wants[0] else (other, entry)
 
 
 def _files_of(element: Element) -> Iterator[tuple[str, Path]]:
@@ -168,8 +184,9 @@ def _duplicate(name: str, first: Path, second: Path) -> ElementError:
     return ElementError(
         f"two elements have the hook {name!r}: {first} and {second}",
         where=str(second),
-        hint="rename one of them, or leave out one of the elements, or override the whole"
-        " element from a directory that is earlier on ELEMENTS_PATH",
+        hint="rename one of them, leave out one of the elements, override a whole element from a"
+        " directory that is earlier on ELEMENTS_PATH, or have one hook replace the other:"
+        f" 'replaces: [{name}]' in its element.yaml",
     )
 
 

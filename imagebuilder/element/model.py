@@ -71,6 +71,7 @@ class Element:
     variables: tuple[Variable, ...] = ()
     supports: tuple[str, ...] = ()  # distributions it is meant for; empty: any
     tags: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()  # hooks of others that its own of these names are in place of
     early_packages: bool = False  # its package lists may join the bootstrap's transaction
     attached_disk: bool = False  # its last hooks need the disk as block devices
     existing_disk: bool = False  # its builds change the disk that DIB_BASE_IMAGE names
@@ -94,7 +95,7 @@ class HooksTree:
     `files` maps a path relative to the merged tree to the file it is copied from, `directories`
     those below the elements' own to the directories whose modes they get; `hooks` are the
     programs each phase runs, in their order; `ignored` says which files of phase directories
-    will not run, and why.
+    will not run, and why; `replaced` has pairs of hooks of one name where the first runs.
     """
 
     files: Mapping[str, Path] = field(default_factory=dict)
@@ -102,6 +103,7 @@ class HooksTree:
     hooks: tuple[Hook, ...] = ()
     environment: tuple[str, ...] = ()  # relative paths below environment.d, in sourcing order
     ignored: tuple[tuple[Path, str], ...] = ()
+    replaced: tuple[tuple[Path, Path], ...] = ()
 
     def of(self, phase: str) -> tuple[Hook, ...]:
         """The hooks of one phase, in the order they run."""

@@ -126,13 +126,15 @@ def _duplicates(chosen: Iterable[Element], neighbours: Neighbours) -> Iterator[F
     names = {element.name for element in chosen}
     for file, elements in sorted(owners.items()):
         for one, other in _pairs(elements, names):
-            if neighbours.may_meet(one.name, other.name):
+            replaces = (file in one.replaces) != (file in other.replaces)
+            if not replaces and neighbours.may_meet(one.name, other.name):
                 yield Finding(
                     where=str(one.path / file),
                     rule="duplicate-hook",
                     what=f"the element {other.name!r} has a file of that name too, and a build with"
                     " both is refused",
-                    hint="put the element's name into the file's",
+                    hint="put the element's name into the file's, or have it replace the other"
+                    f" ('replaces: [{file}]' in element.yaml)",
                 )
 
 

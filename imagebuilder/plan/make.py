@@ -323,6 +323,7 @@ def _warnings(
     pairs = load.overridden(search)
     return (
         *(f"Element <{ours}> overrides <{other}>" for ours, other in pairs if ours.name in used),
+        *(f"{ours} replaces {other}" for ours, other in tree.replaced),
         *documents.remarks(elements),
         *(
             f"{path} will not run: {reason}"

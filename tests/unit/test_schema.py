@@ -154,8 +154,8 @@ def test_what_satisfies_the_schema_is_returned() -> None:
         (
             "zzz: 1\n",
             "f:1:1: unknown key 'zzz'\n"
-            "  hint: known keys: attached-disk, cacheable, early-packages, existing-disk, summary,"
-            " supports, tags, variables",
+            "  hint: known keys: attached-disk, cacheable, early-packages, existing-disk, replaces,"
+            " summary, supports, tags, variables",
         ),
         (
             "tags: [web, [x]]\n",

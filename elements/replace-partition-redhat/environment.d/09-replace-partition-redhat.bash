@@ -1,6 +1,6 @@
 export DIB_RELEASE=${DIB_RELEASE:-9}
 export DIB_INIT_SYSTEM=systemd
-export DIB_BLOCK_DEVICE=efi
+export DIB_BLOCK_DEVICE=${DIB_BLOCK_DEVICE:-efi}
 case "${DISTRO_NAME:-}" in
     rhel*) export EFI_BOOT_DIR=EFI/redhat ;;
     ?*) export EFI_BOOT_DIR="EFI/$DISTRO_NAME" ;;

@@ -14,6 +14,9 @@ from imagebuilder.errors import ElementError
 MakeElement = Callable[[str, Mapping[str, str]], Path]
 
 
+REPLACES = "replaces: [install.d/50-x]\n"
+
+
 def hooks(tree: HooksTree, phase: str) -> list[str]:
     return [hook.name for hook in tree.of(phase)]
 
@@ -109,6 +112,33 @@ def test_two_elements_may_not_have_the_same_hook(directory: str, make_element: M
         assert part in caught.value.what
     assert caught.value.hint.startswith("rename one of them")
     assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_element_may_replace_a_hook_of_another(
+    make_element: MakeElement, *, turned: bool
+) -> None:
+    theirs = load(make_element("theirs", {"install.d/50-x": "theirs", "install.d/60-y": ""}))
+    ours = load(make_element("ours", {"install.d/50-x": "ours", "element.yaml": REPLACES}))
+    tree = merge((ours, theirs) if turned else (theirs, ours))
+    assert [(hook.name, hook.element) for hook in tree.of("install")] == [
+        ("50-x", "ours"), ("60-y", "theirs"),
+    ]  # fmt: skip
+    hook = "install.d/50-x"
+    assert tree.files[hook] == ours.path / hook
+    assert tree.replaced == ((ours.path / hook, theirs.path / hook),)
+
+
+def test_two_elements_may_not_both_replace_a_hook(make_element: MakeElement) -> None:
+    a, b = (load(make_element(name, {"install.d/50-x": "", "element.yaml": REPLACES}))
+            for name in "ab")  # fmt: skip
+    with pytest.raises(ElementError, match=r"two elements have the hook 'install\.d/50-x'"):
+        merge((a, b))
+
+
+def test_a_hook_that_is_to_replace_another_has_to_be_there(make_element: MakeElement) -> None:
+    with pytest.raises(ElementError, match=r"(?s)element.yaml:1:.*has no install.d/50-x"):
+        load(make_element("a", {"element.yaml": REPLACES}))
 
 
 def test_deeper_directories_merge_and_the_later_element_wins(make_element: MakeElement) -> None:

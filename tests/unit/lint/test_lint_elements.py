@@ -70,6 +70,7 @@ FINE: tuple[Mapping[str, str], ...] = (
     {"environment.d/50-x.bash": "export X_Y=1\nexit 3\n"},
     {"install.d/50-x": "#!/usr/bin/env python3\n"},
     {"install.d/50-x": "#!/bin/sh -e\n"},
+    {"install.d/50-two": BASH, "element.yaml": "summary: x\nreplaces: [install.d/50-two]\n"},
 )  # fmt: skip
 
 
