@@ -36,6 +36,8 @@ VARIABLES = (
     ("IMAGEBUILDER_CACHE_MAX_AGE", "days without use that the cache keeps anything (default: 30)"),
     ("IMAGEBUILDER_MEMORY", "how much memory the build may count on, like 4GiB (default: what is "
      "available)"),
+    ("IMAGEBUILDER_EXACT_SIZE", "not `0`: `--image-size` is the whole disk's with "
+     "`block-device-efi`, too, which else adds 525 MiB"),
     ("IMAGEBUILDER_SHARED_PACKAGES", "packages, with spaces between: no others [join the "
      "bootstrap](../design/early-packages.md), so that images can [share a root "
      "tree](../howto/build-several-images.md)"),

@@ -66,7 +66,7 @@ OPTIONS = (
     Option("trace", "x", "", Kind.COUNT, "", "DIB_DEBUG_TRACE",
            "trace the hooks' shells; twice traces noisy helpers too", "debug-trace"),
     Option("image_size", "", "image-size", Kind.GIB, "GIB", "DIB_IMAGE_SIZE",
-           "exact size of the disk in GiB (default: what the content needs and some room)",
+           "size of the disk in GiB (default: what the content needs and some room)",
            "image-size"),
     Option("extra_size", "", "image-extra-size", Kind.MIB, "MIB", "DIB_IMAGE_EXTRA_SIZE",
            "room in the root filesystem beyond its content, in MiB", "image-extra-size", new=True),

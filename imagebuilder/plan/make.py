@@ -30,7 +30,7 @@ from imagebuilder.options import (
 from imagebuilder.plan import attached, existing
 from imagebuilder.plan.epoch import EPOCH
 from imagebuilder.plan.model import Draft, Plan, PlannedOutput
-from imagebuilder.sizes import UNITS
+from imagebuilder.sizes import UNITS, Size
 
 BARE = """\
 - local_loop: {name: image0}
@@ -48,6 +48,9 @@ INWARD = (
 NUMBERED = re.compile(r"[0-9]")  # a file whose name begins so is meant to be a hook, and not data
 DIB_PACKAGES = "IMAGEBUILDER_DIB_PACKAGES"
 NO_DISK = "no-final-image"  # anywhere in an element's name
+EFI_LAYOUT = "block-device-efi"  # so, too
+EFI_ROOM = Size(525 * UNITS["MiB"])
+EXACT_SIZE = "IMAGEBUILDER_EXACT_SIZE"
 NOT_DISKS = ("tree", "medium")  # the SOURCE of formats that need no disk
 TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")  # of an output
 # What bash takes for an exported function; a hook calls it as `... || die 'message'`.
@@ -69,8 +72,8 @@ def draft(request: Request) -> Draft:
     _check_refreshed(request, elements)
     tree = merge.merge(elements)
     image = existing.image(request, elements)
-    if image:
-        request = replace(request, no_cache=True)  # no layer lies on somebody else's disk
+    # No layer lies on somebody else's disk, which has a size, too.
+    request = replace(request, no_cache=True) if image else _with_room(request, elements)
     document = block_device(request, elements)
     disk = disk_load.load(document, defaults(request))
     why = "" if image else attached.reason(request, elements, tree)
@@ -119,6 +122,14 @@ def _shared(early: tuple[str, ...], request: Request) -> tuple[str, ...]:
     """Those of the early packages that all images have which are to share a root tree."""
     names = request.environment.get(SHARED_PACKAGES, "").split()
     return tuple(name for name in early if name in names) if names else early
+
+
+def _with_room(request: Request, elements: tuple[Element, ...]) -> Request:
+    """diskimage-builder counts the EFI system partition as an addition to the size asked for."""
+    exact = request.environment.get(EXACT_SIZE, "0") not in {"", "0"}
+    if request.image_size is None or exact or not any(EFI_LAYOUT in e.name for e in elements):
+        return request
+    return replace(request, image_size=Size(request.image_size + EFI_ROOM))
 
 
 def _types(request: Request, elements: tuple[Element, ...]) -> tuple[str, ...]:

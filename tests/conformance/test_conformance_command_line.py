@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import CREATE, ROOT
 
+from imagebuilder.process import find
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -44,6 +46,17 @@ def test_several_outputs_of_one_build(images: Workshop) -> None:
     outputs = {f"several.raw.{kind}" for kind in ("tgz", "tar", "qcow2", "raw")}
     sums = {f"{name}.sha256" for name in outputs}
     assert names(images.directory, "several*") == {*outputs, *sums, "several.raw.d"}
+
+
+@pytest.mark.skipif(find("qemu-img") is None, reason="needs qemu-img")
+def test_the_order_of_formats_changes_none_of_them(images: Workshop) -> None:
+    done = images.create("-n", "-t", "raw,squashfs,qcow2", "-o", "order", "tiny")
+    assert done.returncode == 0, done.stdout
+    assert (images.directory / "order.squash").read_bytes()[:4] == b"hsqs"
+    check = ["qemu-img", "check", "--output=json", "order.qcow2"]
+    told = subprocess.run(check, cwd=images.directory, capture_output=True, check=True).stdout
+    found = json.loads(told)
+    assert found["compressed-clusters"] == found["allocated-clusters"] > 0
 
 
 def test_a_name_may_have_any_bytes(images: Workshop) -> None:

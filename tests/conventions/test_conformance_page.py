@@ -9,10 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from imagebuilder.element.gone import GONE
+
 ROOT = Path(__file__).parents[2]
 CONFORMANCE = ROOT / "docs" / "reference" / "conformance.md"
 LEAST = {CONFORMANCE: (80, 120), CONFORMANCE.with_name("remastering.md"): (90, 120)}
 EACH = pytest.mark.parametrize("page", LEAST, ids=lambda page: page.stem)
+OF_OUR_OWN = {  # elements that diskimage-builder has not
+    "almalinux", "container-root", "debian-installer-iso", "existing-image", "installer-iso",
+    "iso-medium", "kernel-version", "live-iso", "netboot", "proxmox-ve-iso", "redhat-image",
+    "rocky", "root-password", "rpm-container", "squashfs-root", "squashfs-tree",
+    "ubuntu-live-server-iso",
+}  # fmt: skip
 NAMED = re.compile(r"`([\w/]+)::(\w+)`")
 
 
@@ -56,3 +64,14 @@ def test_every_conformance_test_keeps_a_rule() -> None:
         if name.startswith("test_")
     }
     assert there - named == set()
+
+
+def test_every_element_of_diskimage_builder_has_a_row() -> None:
+    text = CONFORMANCE.read_text().split("## Elements that come along", 1)[1].split("\n## ")[0]
+    cells = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| `")]
+    named = [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+    ours = {path.name for path in (ROOT / "elements").iterdir()}
+    assert ours > OF_OUR_OWN
+    assert len(named) == 128
+    assert {*named} & ours == ours - OF_OUR_OWN
+    assert {*named} - ours <= GONE.keys()

@@ -165,3 +165,16 @@ def test_a_live_systems_menu_has_its_title_and_arguments() -> None:
     )  # fmt: skip
     assert "menuentry 'Rescue disk 1' {\n    linux /live/vmlinuz boot=live quiet\n" in menu
     assert menu.startswith("set timeout=3\n")
+
+
+@pytest.mark.parametrize("table", ["mbr", "gpt", "efi"])
+def test_hooks_know_the_table_by_the_layout_or_by_the_caller(table: str) -> None:
+    file = ELEMENTS / f"block-device-{table}/environment.d/15-block-device-{table}"
+    said = f'set -eu; source "{file}"; echo "$DIB_BLOCK_DEVICE"'
+
+    def known(**given: str) -> str:
+        environment = {"PATH": os.environ["PATH"], "ARCH": "amd64", **given}
+        return subprocess.run(["bash", "-c", said], env=environment, capture_output=True,
+                              text=True, check=True).stdout.strip()  # fmt: skip
+
+    assert (known(), known(DIB_BLOCK_DEVICE="mine")) == (table, "mine")

@@ -14,7 +14,9 @@ from imagebuilder.errors import BuildError, ConfigError, ElementError
 from imagebuilder.options import parse
 from imagebuilder.plan import make, show
 from imagebuilder.plan.model import Draft, Plan
+from imagebuilder.sizes import UNITS
 
+GIB, MIB = UNITS["GiB"], UNITS["MiB"]
 TINY = {
     "tiny/element-provides": "operating-system\n",
     "tiny/root.d/10-tiny": "#!/bin/bash\n",
@@ -71,6 +73,23 @@ def test_variables_of_options_are_as_they_were_given(drafted: Drafted) -> None:
     assert variables["OUT_IMAGE_PATH"] == ""
     assert drafted("-n", "extra", DIB_IMAGE_SIZE="3GB").variables["DIB_IMAGE_SIZE"] == "3GB"
     assert "DIB_IMAGE_SIZE" not in drafted("-n", "extra").variables
+
+
+@pytest.mark.parametrize(
+    ("element", "given", "expected"),
+    [
+        ("block-device-efi", {}, GIB + 525 * MIB),
+        ("block-device-efi-lvm", {"IMAGEBUILDER_EXACT_SIZE": "0"}, GIB + 525 * MIB),
+        ("block-device-efi", {"IMAGEBUILDER_EXACT_SIZE": "1"}, GIB),
+        ("block-device-gpt", {}, GIB),
+    ],
+)
+def test_an_efi_layout_comes_on_top_of_the_size_unless_that_is_exact(
+    drafted: Drafted, element: str, given: dict[str, str], expected: int
+) -> None:
+    words = ("-n", "extra", element, "--image-size", "1")
+    assert drafted(*words, **given).request.image_size == expected
+    assert drafted("-n", "extra", element, **given).request.image_size is None
 
 
 FULL = """\
