@@ -136,6 +136,10 @@ def test_the_kernel_is_told_of_fips_mode_and_where_it_lies_itself(workshop: Work
     grub(workshop, fips)
     workshop.element("boot-apart", {"environment.d/90-x": "export DIB_BOOT_LABEL=boot\n"})
     image = build(workshop, "bootloader", "boot-apart")
+    assert f'{USUAL} fips=1"' in image.texts["etc/default/grub"]
+    dracut = "cp $TARGET_ROOT/usr/bin/{fips-mode-setup,dracut}\n"
+    workshop.element("with-dracut", {"root.d/60-dracut": dracut})
+    image = build(workshop, "bootloader", "boot-apart", "with-dracut")
     assert f'{USUAL} boot=LABEL=boot fips=1"' in image.texts["etc/default/grub"]
 
 
