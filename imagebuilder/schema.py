@@ -35,6 +35,7 @@ class Document:
     value: Any
     node: yaml.Node | None
     repeated: tuple[str, ...] = field(default=(), kw_only=True)  # keys given twice, with places
+    lenient: bool = field(default=False, kw_only=True)  # whether keys that mean nothing may stay
 
     def place(self, path: Iterable[str | int]) -> str:
         """`file:line:column` of the value at `path`, or of the nearest one above it."""
@@ -137,7 +138,7 @@ def parse(text: str, *, where: str, lenient: bool = False) -> Document:
         place, what = repeated[0]
         raise ConfigError(f"is not valid YAML: {what}", where=place)
     told = tuple(f"{place}: {what}; the last one counts" for place, what in repeated)
-    return Document(where, value if is_json else other, node, repeated=told)
+    return Document(where, value if is_json else other, node, repeated=told, lenient=lenient)
 
 
 def _yaml(text: str) -> tuple[yaml.Node | None, Any, list[tuple[Hashable, yaml.Mark]]]:
@@ -173,10 +174,16 @@ def tolerate(document: Document, schema: str) -> tuple[Any, tuple[str, ...]]:
     _complain(document, [error for error in errors if error not in unknown])
     lines = (
         f"{document.key_place(error.absolute_path, key)}: unknown key {key!r}, which does nothing"
+        f"{_meant(key, _properties(error))}"
         for error in unknown
         for key in _unknown_keys(error)
     )
     return document.value, (*document.repeated, *lines)
+
+
+def _meant(key: str, known: Iterable[str]) -> str:
+    hint = nearest(key, known)
+    return f" (hint: {hint})" if hint else ""
 
 
 def _errors(document: Document, schema: str) -> list[ValidationError]:

@@ -58,7 +58,7 @@ class Parameters:
     @property
     def disk(self) -> Disk:
         """The disk that the configuration describes."""
-        return load.load(schema.read(self.config), self.defaults)
+        return load.load(schema.read(self.config, lenient=True), self.defaults)
 
 
 def parameters(path: Path) -> Parameters:
@@ -83,7 +83,7 @@ def parameters(path: Path) -> Parameters:
 
 def write_configuration(given: Parameters) -> None:
     """Check the configuration, and write it in graph notation."""
-    document = schema.read(given.config)
+    document = schema.read(given.config, lenient=True)
     load.load(document, given.defaults)
     listed = entry.canonical(load.entries_of(document, given.defaults))
     given.directory.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ def load(document: schema.Document, defaults: Defaults) -> Disk:
     entries = entries_of(document, defaults)
     for entry in entries:
         load_lvm.check(entry)
-        schema.check(entry, f"disk/schemas/{entry.kind}.json")
+        (schema.tolerate if document.lenient else schema.check)(entry, _schema(entry))
     load_lvm.check_references(entries)
     _check_graph(entries)
     _check_bases(entries)
@@ -54,6 +54,17 @@ def load(document: schema.Document, defaults: Defaults) -> Disk:
     if not disk.mounted or disk.root.mount_point != "/":
         raise ConfigError("nothing is mounted at /", where=document.where)
     return disk
+
+
+def remarks(document: schema.Document, defaults: Defaults) -> tuple[str, ...]:
+    """What is passed over in a lenient document that can be loaded, a line each."""
+    entries = entries_of(document, defaults) if document.lenient else ()
+    unknown = (line for entry in entries for line in schema.tolerate(entry, _schema(entry))[1])
+    return (*document.repeated, *unknown)
+
+
+def _schema(entry: Entry) -> str:
+    return f"disk/schemas/{entry.kind}.json"
 
 
 def _text(name: str) -> str:

@@ -92,7 +92,11 @@ def draft(request: Request) -> Draft:
         variables=_variables(request, elements, disk, ":".join(map(str, search))),
         attached=why,
         existing=image,
-        warnings=(*_warnings(search, elements, tree), *_warnings_of_types(request)),
+        warnings=(
+            *_warnings(search, elements, tree),
+            *disk_load.remarks(document, defaults(request)),
+            *_warnings_of_types(request),
+        ),
     )
 
 
@@ -163,17 +167,21 @@ def _check_refreshed(request: Request, elements: tuple[Element, ...]) -> None:
 
 
 def block_device(request: Request, elements: tuple[Element, ...]) -> schema.Document:
-    """The document that describes the disk: the variable's, an element's, or a bare root."""
+    """The document that describes the disk: the variable's, an element's, or a bare root.
+
+    It is taken as strictly as other files that were written for diskimage-builder: not very.
+    """
     text = request.environment.get("DIB_BLOCK_DEVICE_CONFIG", "")
     if text.startswith("file://"):
-        return schema.read(Path(text.removeprefix("file://")))
+        return schema.read(Path(text.removeprefix("file://")), lenient=True)
     if text:
-        return schema.parse(text, where="DIB_BLOCK_DEVICE_CONFIG")
+        return schema.parse(text, where="DIB_BLOCK_DEVICE_CONFIG", lenient=True)
     arch = {"ppc64le": "ppc64el"}.get(request.arch, request.arch)
     for element in elements:
         for name in (f"block-device-{arch}.yaml", "block-device-default.yaml"):
             if (element.path / name).is_file():
-                return schema.read(element.path / name)
+                foreign = not (element.path / "element.yaml").exists()
+                return schema.read(element.path / name, lenient=foreign)
     return schema.parse(BARE, where="a disk without partitions")
 
 

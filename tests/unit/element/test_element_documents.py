@@ -29,9 +29,10 @@ def test_each_is_told_with_its_place(make_element: MakeElement) -> None:
     element = load.load(make_element("e", OTHERS))
     assert [line.removeprefix(f"{element.path}/") for line in remarks([element])] == [
         "package-installs.yaml:4:1: the key 'b' is given twice; the last one counts",
-        "package-installs.yaml:2:3: unknown key 'fase', which does nothing",
+        "package-installs.yaml:2:3: unknown key 'fase', which does nothing"
+        " (hint: did you mean 'phase'?)",
         "pkg-map:2:2: the key 'a' is given twice; the last one counts",
-        "pkg-map:1:2: unknown key 'families', which does nothing",
+        "pkg-map:1:2: unknown key 'families', which does nothing (hint: did you mean 'family'?)",
     ]
 
 

@@ -179,6 +179,23 @@ def test_an_elements_disk_may_be_for_an_architecture(
     assert drafted("-n", "extra", "-a", arch).disk.root.label == label
 
 
+def test_keys_of_others_disks_that_mean_nothing_are_warned_of(
+    drafted: Drafted, tmp_path: Path
+) -> None:
+    text = make.BARE.replace("fsck-passno", "fck-passno") + "- local_loop: {name: b, name: c}\n"
+    remarks = (
+        "DIB_BLOCK_DEVICE_CONFIG:6:25: the key 'name' is given twice; the last one counts",
+        "DIB_BLOCK_DEVICE_CONFIG:5:52: unknown key 'fck-passno', which does nothing"
+        " (hint: did you mean 'fsck-passno'?)",
+    )
+    assert drafted("-n", "tiny", DIB_BLOCK_DEVICE_CONFIG=text).warnings == remarks
+    (tmp_path / "tiny/block-device-default.yaml").write_text(text)
+    assert len(drafted("-n", "tiny").warnings) == 2
+    (tmp_path / "tiny/element.yaml").write_text("summary: tiny\n")
+    with pytest.raises(ConfigError, match="the key 'name' is given twice"):
+        drafted("-n", "tiny")
+
+
 def test_a_broken_disk_document_names_its_place(drafted: Drafted) -> None:
     with pytest.raises(ConfigError, match="DIB_BLOCK_DEVICE_CONFIG:1:2: is not valid YAML"):
         drafted("-n", "tiny", DIB_BLOCK_DEVICE_CONFIG="[")
