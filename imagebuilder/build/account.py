@@ -22,7 +22,7 @@ from imagebuilder.plan.model import Draft
 from imagebuilder.report import describe, packages, sizes
 from imagebuilder.report.model import Output, Report
 from imagebuilder.report.timeline import Timeline
-from imagebuilder.report.write import write
+from imagebuilder.report.write import directory_of, write
 
 MANIFESTS = "dib-manifests"
 
@@ -102,7 +102,7 @@ def kept(draft: Draft, listen: Listener) -> Generator[Account, None, None]:
     A failed build leaves no manifests there: their being there is taken for a sign of success.
     """
     account = Account(draft, listen)
-    directory = Path(f"{draft.request.output_name}.d")
+    directory = directory_of(draft.request.output_name)
     try:
         yield account
     except BuildError as error:

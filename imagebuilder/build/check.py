@@ -16,6 +16,7 @@ from imagebuilder.formats.model import Output, Source
 from imagebuilder.options import Request, cache_directory, lock_directory
 from imagebuilder.plan.model import Draft, Plan
 from imagebuilder.process import find
+from imagebuilder.report.write import directory_of
 from imagebuilder.tools import table as tools
 from imagebuilder.tools.model import DEBIAN
 
@@ -25,6 +26,7 @@ FEATURES = {"ext2": "ext4", "ext3": "ext4"}  # where a tool's row has another na
 def before(draft: Draft) -> None:
     """Raise the error that the build would end with otherwise."""
     _check_name(draft.request.output_name)
+    _check_beside(directory_of(draft.request.output_name))
     for output in formats(draft):
         place.check(output)
     check_tools(draft)
@@ -43,6 +45,14 @@ def _check_name(name: str) -> None:
         raise ConfigError(
             f"is not the name of a file: {name!r}", where="-o", hint="write it like -o images/web"
         )
+
+
+def _check_beside(directory: Path) -> None:
+    if directory.exists() and not directory.is_dir():
+        raise ConfigError(
+            "is not a directory, and the report belongs there", where=str(directory),
+            hint="choose another name for the output, or move it away",
+        )  # fmt: skip
 
 
 def _filesystems(draft: Draft) -> tuple[Filesystem, ...]:

@@ -16,6 +16,7 @@ from imagebuilder.formats.model import Artefact, Output
 from imagebuilder.options import Request, cache_directory
 from imagebuilder.plan import digest
 from imagebuilder.plan.model import Plan
+from imagebuilder.report.write import directory_of
 
 OUTPUTS = "outputs"
 MOST_BESIDE = 8 << 20  # bytes
@@ -34,8 +35,9 @@ def identify(plan: Plan, tree: str, fingerprints: Mapping[str, str]) -> str:
     make the files of a CD.
     """
     request = plan.request
-    saved = plan.environment.get("DIB_MANIFEST_SAVE_DIR") or _beside(request)
-    if not tree or request.refresh or plan.draft.attached or Path(saved) != _beside(request):
+    usual = directory_of(request.output_name)
+    saved = plan.environment.get("DIB_MANIFEST_SAVE_DIR") or usual
+    if not tree or request.refresh or plan.draft.attached or Path(saved) != usual:
         return ""
     if check.has_medium(plan.draft):
         return ""
@@ -81,7 +83,7 @@ def keep(plan: Plan, key: str, made: Account) -> None:
     if plan.request.no_cache:
         return
     key = key or digest.identify("", {"outputs of": str(Path(plan.request.output_name).resolve())})
-    directory = _beside(plan.request)
+    directory = directory_of(plan.request.output_name)
     beside = {
         str(path.relative_to(directory)): path.read_bytes()
         for path in sorted(directory.rglob("*"))
@@ -125,7 +127,7 @@ def _copying(source: Path) -> Callable[[Path], None]:
 
 
 def _put_beside(plan: Plan, beside: Mapping[str, bytes]) -> None:
-    directory = _beside(plan.request)
+    directory = directory_of(plan.request.output_name)
     for name, data in beside.items():
         path = directory / name
         if not (path.is_file() and path.read_bytes() == data):
@@ -150,7 +152,3 @@ def _artefact(output: Output, file: File) -> Artefact:
         modified=status.st_mtime_ns,
         digests=sums,
     )
-
-
-def _beside(request: Request) -> Path:
-    return Path(f"{request.output_name}.d")

@@ -217,7 +217,7 @@ def _refusal(entry: _Entry) -> str:
     if not (_in_phase(entry) or entry.directory == ENVIRONMENT):
         return "" if _is_copied(entry.path) else "not a regular file"
     if not entry.path.is_file():
-        return "not a regular file"
+        return "not a regular file" if entry.path.exists() else "a symlink that leads nowhere"
     if _in_phase(entry):
         return _hook_refusal(entry.path)
     return "" if ENVIRONMENT_NAME.fullmatch(entry.path.name) else _bad_name("dots, ")

@@ -173,6 +173,7 @@ def _remedy(reason: str, name: str) -> str:
     remedies: dict[str, Callable[[], str]] = {
         "a dot in its name": lambda: f"call it {name.split('.')[0]!r}",
         "not executable": lambda: f"chmod +x {name}",
+        "a symlink that leads nowhere": lambda: "have it lead to a hook, or remove it",
         "not a regular file": lambda: "put directories of data beside those of phases",
     }
     return remedies.get(reason, lambda: "use letters, digits, '-' and '_'")()

@@ -64,8 +64,7 @@ DIE = """\
 
 def draft(request: Request) -> Draft:
     """Resolve, merge and check everything that needs no program to be run."""
-    for name in request.types:
-        _check_type(name)
+    _check_types(request.types)
     search = load.search_path(request.environment.get("ELEMENTS_PATH", ""))
     elements = resolve.resolve(request.elements, load.index(search))
     element_environment.check(elements, request.environment)
@@ -147,12 +146,12 @@ def _is_disk(name: str) -> bool:
     return registry.output_format(name).SOURCE.value not in NOT_DISKS
 
 
-def _check_type(name: str) -> None:
+def _check_types(names: Sequence[str]) -> None:
     """A format that no plugin has may be one of qemu-img's, if it can be a file's extension."""
-    if not TYPE.fullmatch(name):
-        raise ConfigError(
-            f"not the name of a format: {name!r}", where="-t", hint="formats are like qcow2,vmdk"
-        )
+    wrong = [f"not the name of a format: {name!r}" for name in names if not TYPE.fullmatch(name)]
+    if wrong or not names:
+        what = wrong[0] if wrong else "no format is named"
+        raise ConfigError(what, where="-t", hint="formats are like qcow2,vmdk")
 
 
 def _check_refreshed(request: Request, elements: tuple[Element, ...]) -> None:

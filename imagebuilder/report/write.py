@@ -12,6 +12,11 @@ DATA = "report.json"
 PAGE = "report.html"
 
 
+def directory_of(name: str) -> Path:
+    """The directory beside the outputs called `name`: for the report, and for manifests."""
+    return Path(f"{name}.d")
+
+
 def write(report: Report, directory: Path) -> tuple[Path, Path]:
     """Write both into `directory`, made if need be; raise PublishError if that cannot be done."""
     data, page = directory / DATA, directory / PAGE

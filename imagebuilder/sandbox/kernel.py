@@ -128,7 +128,11 @@ def die_with_parent() -> None:
 
 def mounts_below(directory: Path) -> tuple[Path, ...]:
     """Everything mounted at or below `directory` in this namespace, innermost first."""
-    lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    try:
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except FileNotFoundError as error:
+        what = "is not mounted any more (hint: no hook may unmount it)"
+        raise FileNotFoundError(error.errno, what, "/proc") from error
     points = [Path(os.fsdecode(line.split()[4].decode("unicode_escape"))) for line in lines]
     return tuple(reversed([point for point in points if point.is_relative_to(directory)]))
 

@@ -136,6 +136,8 @@ def test_a_daemon_is_given_the_image_again_if_it_did_not_take_it(workshop: Works
     ("words", "told"),
     [
         (("-t", "a/b"), "not the name of a format: 'a/b'"),
+        (("-t", ""), "-t: no format is named"),
+        (("-t", "tar", "-o", "file"), "file.d: is not a directory, and the report belongs there"),
         (("-t", "docker"), "--docker-target"),
         (("-t", "vmdk", "--qemu-img-options", "colour=blue"), "'colour=blue'"),
         (("-t", "squashfs", "--squashfs-compression", "zip"), "'zip'"),
@@ -144,6 +146,7 @@ def test_a_daemon_is_given_the_image_again_if_it_did_not_take_it(workshop: Works
 def test_what_cannot_be_written_is_refused_before_anything_is_done(
     workshop: Workshop, words: tuple[str, ...], told: str
 ) -> None:
+    (workshop.directory / "file.d").touch()
     done = workshop.create("-n", *words, "tiny")
     assert done.returncode == 1
     assert told in done.stdout

@@ -71,7 +71,7 @@ def test_what_will_not_run_is_told_with_the_reason(make_element: MakeElement) ->
         "20-b": "not executable",
         "30~": "something in its name besides letters, digits, '-' and '_'",
         "40 x": "something in its name besides letters, digits, '-' and '_'",
-        "60-link": "not a regular file",
+        "60-link": "a symlink that leads nowhere",
         "70-dir": "not a regular file",
         "80-fifo": "not a regular file",
         "10 a": "something in its name besides letters, digits, dots, '-' and '_'",
