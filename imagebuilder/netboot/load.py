@@ -58,10 +58,7 @@ def load(path: Path) -> Site:
     with problems.noted():
         dhcp = _dhcp(value["dhcp"], document) if "dhcp" in value else None
     if problems.found:  # else whoever takes them looks for them, and --from may name others
-        for entry in entries:
-            with problems.noted():
-                if entry.source:
-                    source.check(entry.source)
+        source.note_missing(entries, hosts.values(), problems)
     problems.check()
     return Site(
         where=str(path),

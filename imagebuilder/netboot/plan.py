@@ -65,6 +65,8 @@ def make(job: Job, root: Path) -> Set:
     Raise ConfigError for all sources, files and answers that cannot be read or used.
     """
     problems = Problems()
+    source.note_missing(job.site.entries, job.site.hosts, problems)
+    problems.check()
     entries: dict[str, Made] = {}
     hosts: list[tuple[Host, Start]] = []
     for entry in job.site.entries:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
 from imagebuilder import given, magic
-from imagebuilder.errors import ConfigError
+from imagebuilder.errors import ConfigError, together
 from imagebuilder.initrd import load, modules, rootfs
 from imagebuilder.initrd.rootfs import Rootfs
 from imagebuilder.iso import roles, tree
 from imagebuilder.iso.probe import probe
-from imagebuilder.netboot.model import Content, Source
+from imagebuilder.netboot.model import Additions, Content, Entry, Host, Source
+from imagebuilder.remaster.problems import Problems
 
 SUFFIXES = ((".kernel", ".initramfs"), (".vmlinuz", ".initrd"))
 END = bytes(4)  # what lz4's decompressor takes for the end
@@ -73,17 +75,45 @@ def _check_modules(content: Content, root: Rootfs, where: str) -> None:
 
 
 def check(source: Source) -> None:
-    """Raise ConfigError unless the files that it names are there, and files."""
+    """Raise ConfigError unless all files that it names are there, and files."""
+    if found := [*_wrong(_named(source), source.where)]:
+        raise together(found)
+
+
+def note_missing(entries: Iterable[Entry], hosts: Iterable[Host], problems: Problems) -> None:
+    """Note all sources, answers and other files that are not there."""
+    for entry in entries:
+        with problems.noted():
+            if entry.source:
+                problems.found += _wrong(_named(entry.source), entry.source.where)
+        problems.found += _wrong_additions(entry.own, entry.where)
+    for host in hosts:
+        problems.found += _wrong_additions(host.own, host.where)
+
+
+def _named(source: Source) -> list[Path]:
     paths = [path for path in (source.iso, source.kernel, *source.initrds) if path]
     if source.ramdisk is not None:
         kernel, initrds = _of_ramdisk(source.ramdisk, source.where)
         paths += [kernel, *initrds]
+    return paths
+
+
+def _wrong_additions(own: Additions, where: str) -> Iterator[ConfigError]:
+    yield from _wrong([own.answers] if own.answers else [], where)
+    for wish in own.files:
+        if not os.path.lexists(wish.source):
+            yield ConfigError(f"no such file: {wish.source}", where=where)
+
+
+def _wrong(paths: Iterable[Path], where: str) -> Iterator[ConfigError]:
+    """An error for each path that is not a file's."""
     for path in paths:
         try:
             given.check_file(path)
         except OSError as error:
             what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-            raise ConfigError(f"{what}: {path}", where=source.where) from error
+            yield ConfigError(f"{what}: {path}", where=where)
 
 
 def _parts(source: Source) -> Parts:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from imagebuilder.errors import ConfigError
-from imagebuilder.netboot import load, source
+from imagebuilder.netboot import load, plan, source
 from imagebuilder.netboot.model import NEVER, Program, Site, Source
+from imagebuilder.process import run
 
 GOOD = """\
 server: 10.0.0.1
@@ -155,13 +156,19 @@ default: typo
 entries:
   a: {from: {iso: gone.iso}}
   b: {from: {ramdisk: none}}
-  c: {from: {kernel: vmlinuz, initrd: [lost]}}
+  c: {from: {kernel: vmlinuz, initrd: [lost, away]}, answers: ks.cfg, files: ["f:/f"]}
 """
     with pytest.raises(ConfigError) as told:
         site(tmp_path, text)
-    for line in (":1:10: ", ":3:13: no such file: ", ":4:13: there are neither ", ":5:13: no such"):
+    lines = [":1:10: ", ":3:13: no such file: ", ":4:13: there are neither "]
+    lines += [f": no such file: {tmp_path}/{name}" for name in ("lost", "away", "ks.cfg", "f")]
+    for line in lines:
         assert line in str(told.value)
-    assert site(tmp_path, text.replace("typo", "a")).default == "a"  # --from may name others
+    right = site(tmp_path, text.replace("typo", "a"))  # --from may name others
+    assert right.default == "a"
+    job = plan.Job(site=right, epoch=0, run=run)
+    with pytest.raises(ConfigError, match=r"^6 things are in the way"):
+        plan.make(job, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["iso", "kernel", "initrd", "ramdisk"])

@@ -153,7 +153,7 @@ BAD = [
     (SITE.replace("quiet]", "'{wrong}']"), "{wrong} stands for nothing here"),
     (SITE.replace("db=1", "'{mac}'"), "{mac} stands for nothing here"),
     (SITE.replace("quiet]", f"{'x' * 2048}]"), "longer than the 2047 characters"),
-    (SITE.replace("added:/", "missing:/"), "missing: cannot be read"),
+    (SITE.replace("added:/", "missing:/"), "hosts.yaml:10:5: no such file: "),
     (SITE.replace("added:/bin/added", "added:/init/x"), "init is a file in it"),
     (SITE.replace("ramdisk: agent", "ramdisk: other"), "there are neither"),
     (SITE.replace("ramdisk: agent", "kernel: missing"), "no such file"),
