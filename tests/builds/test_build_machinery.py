@@ -106,7 +106,7 @@ def test_functions_that_hooks_call_do_what_they_say(workshop: Workshop) -> None:
         "own-phase.d/10-data": "no program\n",
         "extra-data.d/50-call": (
             '. "$_LIB/common-functions"; . "$_LIB/img-functions"\n'
-            "run_d own-phase\n"
+            "run_d own-phase; test -x $DIB_RUN_PARTS\n"
             "run_in_target 'echo $HOME $PATH >/in-target; : >/dev/null'\n"
             "m=$TMP_MOUNT_PATH/m; mkdir $m; mount -t tmpfs x $m; unmount_dir $m/..\n"
             "touch $m/not-lost\n"

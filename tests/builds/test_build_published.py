@@ -331,8 +331,8 @@ def test_a_machine_of_rhel_is_registered_while_it_is_built(
     registered = [line for line in called if line.startswith("subscription-manager")]
     assert registered == [
         "subscription-manager register --org=we --activationkey=key of ours",
-        "subscription-manager repos --enable=one",
-        "subscription-manager repos --enable=two",
+        "subscription-manager repos --disable=*",
+        "subscription-manager repos --enable=one --enable=two",
         "subscription-manager unregister",
         "subscription-manager clean",
     ]

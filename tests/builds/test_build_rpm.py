@@ -294,11 +294,12 @@ def test_an_opensuse_is_made_by_zypper(workshop: Workshop, system: System, mirro
     done = workshop.create(
         "-n", "-o", "suse", "-t", "tar", "-p", "farewell", "opensuse-minimal",
         DIB_ZYPPER_REPOS=f"oss=>{mirror.url}/os", DIB_ZYPPER_GPG_KEY=str(system.key),
+        DIB_OPENSUSE_PATTERNS="patterns-base-minimal_base less",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:]
     with tarfile.open(workshop.directory / "suse.tar") as archive:
         names = set(archive.getnames())
-    assert {"./usr/bin/part", "./usr/bin/greet", "./usr/bin/zypper"} <= names
+    assert {"./usr/bin/part", "./usr/bin/greet", "./usr/bin/zypper", "./usr/bin/less"} <= names
     assert any(name.startswith("./usr/lib/modules/6") for name in names)
 
 

@@ -183,6 +183,8 @@ def built(images: Workshop) -> Built:
         IMAGE_TYPES="qcow2",
         MKFS_OPTS="--no-such-option",
         LOGFILE="nowhere",
+        COMPRESS_IMAGE="1",
+        INSTALL_PACKAGES="no-such-package",
         PATH=":".join(p for p in os.environ["PATH"].split(":") if "sbin" not in p),
     )
     assert done.returncode == 0, done.stdout

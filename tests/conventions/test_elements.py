@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -60,6 +61,15 @@ def test_the_linter_finds_nothing_in_our_elements() -> None:
 def test_every_element_is_used_by_a_test() -> None:
     used = with_dependencies(words(ROOT / "tests" / name for name in BUILDING))
     assert sorted({*OURS} - used) == []
+
+
+def test_every_variable_is_used_by_a_test_or_explained() -> None:
+    page = (ROOT / "docs/reference/compatibility.md").read_text()
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    known = set(re.findall(r"\w+", page + tests))
+    declared = {v.name for path in OURS.values() for v in load.load(path).variables}
+    assert len(declared) > 150
+    assert sorted(declared - known) == []
 
 
 @pytest.mark.parametrize("name", OURS)

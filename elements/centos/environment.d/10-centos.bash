@@ -5,6 +5,6 @@ export EFI_BOOT_DIR=EFI/centos
 case "$ARCH" in amd64) _machine=x86_64 ;; arm64) _machine=aarch64 ;; *) _machine=$ARCH ;; esac
 export YUM=${YUM:-dnf}
 export DIB_CLOUD_IMAGES=${DIB_CLOUD_IMAGES:-https://cloud.centos.org/centos/$DIB_RELEASE/$_machine/images}
-export BASE_IMAGE_FILE=${BASE_IMAGE_FILE:-CentOS-Stream-GenericCloud-${DIB_RELEASE%-stream}-latest.$_machine.qcow2}
+export BASE_IMAGE_FILE=${BASE_IMAGE_FILE:-CentOS-Stream-${DIB_FLAVOR:-GenericCloud}-${DIB_RELEASE%-stream}-latest.$_machine.qcow2}
 export DIB_CLOUD_IMAGES_SUMS=${DIB_CLOUD_IMAGES_SUMS:-$DIB_CLOUD_IMAGES/$BASE_IMAGE_FILE.SHA256SUM}
 unset _machine
