@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -115,3 +116,18 @@ def test_offline_the_bytes_are_the_same_and_what_is_missing_is_named(
     assert done.returncode == 1
     assert "not in the download cache: the package udev (" in done.stdout
     assert "run the same build once without --offline" in done.stdout
+
+
+def test_nothing_but_the_builds_own_directory_is_left_when_a_bootstrap_is_killed(
+    images: Workshop,
+) -> None:
+    with images.start("-n", "-t", "tar", "-o", "gone", "--no-cache", "debian-minimal") as program:
+        assert program.stdout is not None
+        for line in program.stdout:
+            if "Selecting previously unselected package" in line:
+                break
+        os.killpg(program.pid, signal.SIGKILL)
+        program.wait()
+    left = [path.name for path in images.scratch.iterdir()]
+    assert all(name.startswith("dib_build.") for name in left), left
+    assert not [*images.directory.glob("*gone*")]
