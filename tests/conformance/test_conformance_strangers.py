@@ -183,5 +183,26 @@ def test_hooks_of_others_find_the_packages_of_diskimage_builders_root(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     told = (tmp_path / "told").read_text()
-    for name in ("adduser", "gnupg", "lsb-release", "python3", "sudo"):
+    names = "adduser gnupg2 libpam-systemd lsb-release python3 sudo systemd-timesyncd"
+    for name in names.split():
         assert (f"?exact-name({name})" in told) == (asked == "1")
+
+
+@pytest.mark.parametrize("asked", ["1", "", "0"])
+def test_hooks_of_others_find_the_files_of_ifupdown(tmp_path: Path, asked: str) -> None:
+    root = tmp_path / "root"
+    for name in ("apt/sources.list.d", "default"):
+        (root / "etc" / name).mkdir(parents=True)
+    for _ in range(2):
+        subprocess.run(
+            [ROOT / "elements/debootstrap/root.d/75-debootstrap-configure"],
+            env={
+                "PATH": os.environ["PATH"], "TARGET_ROOT": str(root), "DISTRO_NAME": "debian",
+                "DIB_DEBOOTSTRAP_DEFAULT_LOCALE": "C.UTF-8", "IMAGEBUILDER_DIB_PACKAGES": asked,
+            },
+            check=True,
+        )  # fmt: skip
+    interfaces = root / "etc/network/interfaces"
+    assert interfaces.exists() == interfaces.with_name("interfaces.d").is_dir() == (asked == "1")
+    if asked == "1":
+        assert interfaces.read_text().count("source /etc/network/interfaces.d/*\n") == 1
