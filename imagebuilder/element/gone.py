@@ -7,7 +7,6 @@ HARDWARE = "it installed tools of one vendor for hardware of its time"
 IRONIC = "the extra-hardware and burn-in elements of ironic-python-agent-builder do this now"
 
 GONE = {
-    "debian-systemd": "Debian has systemd: use 'debian-minimal'",
     "debian-upstart": "no release of Debian has upstart: use 'debian-minimal'",
     "deploy": DEPLOY,
     "deploy-baremetal": DEPLOY,

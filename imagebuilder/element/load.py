@@ -18,6 +18,7 @@ from imagebuilder.element.environment import violation
 from imagebuilder.element.model import Element, Variable
 from imagebuilder.errors import ConfigError, ElementError
 
+REPLACED = (("diskimage_builder", "elements"), ("diskimage-builder", "elements"))
 NOT_ELEMENTS = ("tests", "__pycache__")
 
 
@@ -41,8 +42,12 @@ def is_ours(element: Element) -> bool:
 
 
 def search_path(elements_path: str) -> tuple[Path, ...]:
-    """The directories of a colon list like ELEMENTS_PATH, our own last; raise ConfigError."""
-    paths = [Path(entry).absolute() for entry in elements_path.split(":") if entry]
+    """The directories of a colon list like ELEMENTS_PATH, our own last; raise ConfigError.
+
+    An entry for diskimage-builder's own elements stands for ours where they are not installed.
+    """
+    entries = [Path(entry).absolute() for entry in elements_path.split(":") if entry]
+    paths = [path for path in entries if path.exists() or path.parts[-2:] not in REPLACED]
     for path in paths:
         if not path.is_dir():
             raise ConfigError(

@@ -16,7 +16,7 @@ from imagebuilder.element.environment import Settled
 from imagebuilder.element.model import HooksTree, Phase, Where
 from imagebuilder.errors import HookError
 from imagebuilder.events import Event, Finished, Line, Listener, Said, Started, Step, Ticked
-from imagebuilder.hooks import grub
+from imagebuilder.hooks import first_line, grub
 from imagebuilder.hooks.merged import LIBRARY, RUN_PARTS
 from imagebuilder.hooks.place import DOWNLOADS, Place
 from imagebuilder.plan import breaks
@@ -312,11 +312,13 @@ def _run(
     printer.flush()
     work.listen(Finished(step, exited.status, exited.seconds, cpu=exited.cpu))
     if exited.status:
+        root = work.place.tree if work.inside else Path("/")
         what = f"ran longer than {work.deadline:g} s" if exited.timed_out else "failed"
         raise HookError(
             f"{step} {what} with status {exited.status}{printer.tail()}",
             status=exited.status,
             where=f"element {step.element}: {source or command.argv[0]}",
+            hint=first_line.hint(source, exited.status, root) if source else "",
         )
     if printer.device:
         raise HookError(

@@ -16,8 +16,10 @@ import resource
 import select
 import signal
 import socket
+import stat
 import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from imagebuilder.sandbox import kernel, wire
@@ -26,6 +28,13 @@ from imagebuilder.sandbox.model import Sandbox
 from imagebuilder.sandbox.wire import Exited, Kind, Request
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+# For hooks that mount images or make tunnels; a user namespace may have none of them.
+NODES = (
+    ("loop-control", stat.S_IFCHR | 0o660, 10, 237),
+    *((f"loop{number}", stat.S_IFBLK | 0o660, 7, number) for number in range(64)),
+    ("fuse", stat.S_IFCHR | 0o666, 10, 229),
+    ("net/tun", stat.S_IFCHR | 0o666, 10, 200),
+)
 # `os.wait4` and `socket.recv_fds` import them, which they cannot once the root is another.
 LOADED = (resource, array)
 LINKS = (
@@ -261,13 +270,22 @@ def _dev(target: Path, names: tuple[str, ...]) -> None:
     for name in names:
         (target / name).touch()
         kernel.mount(f"/dev/{name}", target / name, flags=Mount.BIND)
-    for name in ("pts", "shm"):
+    for name in ("pts", "shm", "net"):
         (target / name).mkdir()
     options = "newinstance,ptmxmode=0666,mode=620"
     kernel.mount("devpts", target / "pts", "devpts", Mount.NO_SUID | Mount.NO_EXEC, options)
     kernel.mount("tmpfs", target / "shm", "tmpfs", QUIET, "mode=1777")
     for name, destination in LINKS:
         (target / name).symlink_to(destination)
+    with suppress(PermissionError):
+        for name, mode, major, minor in NODES:
+            _node(target / name, mode, os.makedev(major, minor))
+
+
+def _node(path: Path, mode: int, device: int) -> None:
+    if not path.exists():
+        os.mknod(path, mode, device)
+        path.chmod(stat.S_IMODE(mode))
 
 
 def _directory(path: Path, mode: int = 0o755) -> None:

@@ -278,7 +278,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("element", "name", "sums", "line"),
     [
-        ("debian", "debian-13-genericcloud-amd64.qcow2", "SHA512SUMS", "{512}  {name}"),
+        ("debian-systemd", "debian-13-genericcloud-amd64.qcow2", "SHA512SUMS", "{512}  {name}"),
         ("fedora", "Fedora-Cloud-Base-Generic-43-1.6.x86_64.qcow2",
          "Fedora-Cloud-43-1.6-x86_64-CHECKSUM", "SHA256 ({name}) = {256}"),
         ("opensuse", "openSUSE-Leap-15.6-Minimal-VM.x86_64-Cloud.qcow2",
@@ -304,7 +304,7 @@ def test_a_published_disk_becomes_the_root(
         spoilt = take(workshop, element, DIB_CLOUD_IMAGES=archive.url)
     check_files(workshop.directory / "out.tar")
     called = run("tar", "-xOf", str(workshop.directory / "out.tar"), "./called")
-    assert {"debian": "useradd", "fedora": "dnf", "opensuse": "zypper"}[element] in called
+    assert {"debian-systemd": "useradd", "fedora": "dnf", "opensuse": "zypper"}[element] in called
     assert spoilt.returncode == 1
     assert name in spoilt.stdout.rsplit("error: ", 1)[-1]
 
@@ -312,7 +312,7 @@ def test_a_published_disk_becomes_the_root(
 def take(workshop: Workshop, element: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """A build from a published image; Debian's package handling is a stand-in."""
     given = {}
-    if element == "debian":
+    if element == "debian-systemd":
         given["DIB_RELEASE"] = "trixie"
         stand_in = {"element-deps": "install-bin\n", "bin/install-packages": STAND_IN}
         workshop.element("dpkg", stand_in)

@@ -103,6 +103,22 @@ def test_a_git_ref_is_what_lies_in_the_image(workshop: Workshop, origin: Path) -
     assert destinations == [f"/opt/app{n}" for n in range(len(REFS))]
 
 
+@pytest.mark.parametrize("place", [".gitconfig", ".config/git/config", "GIT_CONFIG_GLOBAL"])
+def test_the_users_configuration_of_git_counts(
+    workshop: Workshop, origin: Path, tmp_path: Path, place: str
+) -> None:
+    file = tmp_path / "home" / place
+    file.parent.mkdir(parents=True)
+    file.write_text(f'[url "file://{tmp_path}/"]\n\tinsteadOf = https://nowhere.invalid/\n')
+    variables = {"HOME": str(tmp_path / "home")}
+    if place == "GIT_CONFIG_GLOBAL":
+        variables[place] = str(file)
+    line = f"app git /opt/app https://nowhere.invalid/{origin.name}\n"
+    status, log = build(workshop, line, **variables)
+    assert status == 0, log
+    assert content(workshop, "opt/app/file") == "second\n"
+
+
 def test_a_commit_is_found_through_the_branches(workshop: Workshop, origin: Path) -> None:
     sha = git(origin, "rev-list", "-1", "1.0")
     for given in (sha, sha[:12]):

@@ -142,6 +142,27 @@ def test_the_line_about_an_image_ends_as_scripts_expect(built: Built) -> None:
     assert "\nImage file out.tar created...\n" in built.log
 
 
+def test_apt_leaves_recommended_packages_out_whoever_calls_it(images: Workshop) -> None:
+    """`apt-get install` in hooks brings what it brings in diskimage-builder's images."""
+    root = (
+        "cd $TARGET_ROOT; mkdir -p etc/apt/apt.conf.d usr/sbin var/lib/apt/lists var/cache/apt\n"
+        "for name in apt-get dpkg-query; do ln -s true usr/bin/$name; done\n"
+        "cp $(type -P true) usr/bin/true\n"
+    )
+    look = "cat /etc/apt/apt.conf.d/95disable-recommends >/seen-by-install\n"
+    images.element("apt-like", {"root.d/90-apt": root, "install.d/00-look": look})
+    done = images.create(
+        "-n", "-t", "tar", "-o", "apt", "tiny", "dpkg", "apt-like",
+        DISTRO_NAME="debian", DIB_RELEASE="bookworm",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    with tarfile.open(images.directory / "apt.tar") as archive:
+        for name in ("seen-by-install", "etc/apt/apt.conf.d/95disable-recommends"):
+            file = archive.extractfile(f"./{name}")
+            assert file
+            assert b'APT::Install-Recommends "0";' in file.read()
+
+
 @pytest.mark.parametrize("asked", ["1", "", "0"])
 def test_hooks_of_others_find_the_packages_of_diskimage_builders_root(
     tmp_path: Path, asked: str
@@ -162,5 +183,26 @@ def test_hooks_of_others_find_the_packages_of_diskimage_builders_root(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     told = (tmp_path / "told").read_text()
-    for name in ("adduser", "gnupg", "lsb-release", "python3", "sudo"):
+    names = "adduser gnupg2 libpam-systemd lsb-release python3 sudo systemd-timesyncd"
+    for name in names.split():
         assert (f"?exact-name({name})" in told) == (asked == "1")
+
+
+@pytest.mark.parametrize("asked", ["1", "", "0"])
+def test_hooks_of_others_find_the_files_of_ifupdown(tmp_path: Path, asked: str) -> None:
+    root = tmp_path / "root"
+    for name in ("apt/sources.list.d", "default"):
+        (root / "etc" / name).mkdir(parents=True)
+    for _ in range(2):
+        subprocess.run(
+            [ROOT / "elements/debootstrap/root.d/75-debootstrap-configure"],
+            env={
+                "PATH": os.environ["PATH"], "TARGET_ROOT": str(root), "DISTRO_NAME": "debian",
+                "DIB_DEBOOTSTRAP_DEFAULT_LOCALE": "C.UTF-8", "IMAGEBUILDER_DIB_PACKAGES": asked,
+            },
+            check=True,
+        )  # fmt: skip
+    interfaces = root / "etc/network/interfaces"
+    assert interfaces.exists() == interfaces.with_name("interfaces.d").is_dir() == (asked == "1")
+    if asked == "1":
+        assert interfaces.read_text().count("source /etc/network/interfaces.d/*\n") == 1

@@ -61,6 +61,18 @@ def test_devices_are_few_and_sys_is_read_only(root: Path) -> None:
     assert "Read-only" in inside(root, "touch /sys/x 2>&1 || true")
 
 
+@pytest.mark.skipif(not Path("/dev/loop-control").exists(), reason="the host has no loop devices")
+def test_an_image_can_be_mounted_and_is_gone_with_the_sandbox(root: Path) -> None:
+    image = root / "image"
+    with image.open("wb") as file:
+        file.truncate(1 << 22)
+    subprocess.run(["mke2fs", "-q", image], check=True)
+    (root / "mnt").mkdir()
+    assert "lost+found" in inside(root, "mount -o loop /image /mnt; ls /mnt")
+    attached = subprocess.run(["losetup", "-j", image], capture_output=True, text=True, check=True)
+    assert attached.stdout == ""
+
+
 def test_a_bind_is_read_only_unless_it_says_otherwise(root: Path, tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()

@@ -31,6 +31,16 @@ def test_an_entry_that_is_no_directory_is_named(tmp_path: Path) -> None:
         load.search_path(f"{tmp_path}:{tmp_path}/file")
 
 
+@pytest.mark.parametrize("package", ["diskimage-builder", "diskimage_builder"])
+def test_where_diskimage_builders_elements_are_not_installed_ours_stand_for_them(
+    tmp_path: Path, package: str
+) -> None:
+    elements = tmp_path / package / "elements"
+    assert load.search_path(f"{tmp_path}:{elements}/") == (tmp_path, load.builtin())
+    elements.mkdir(parents=True)
+    assert load.search_path(f"{elements}") == (elements, load.builtin())
+
+
 def test_the_builtin_elements_are_elements() -> None:
     assert {"base", "debian-minimal"} <= load.index((load.builtin(),)).keys()
 

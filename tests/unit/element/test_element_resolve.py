@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagebuilder.element.load import index
+from imagebuilder.element.load import builtin, index
 from imagebuilder.element.resolve import resolve
 from imagebuilder.errors import ElementError
 
@@ -208,3 +208,9 @@ def test_an_element_that_diskimage_builder_had_is_told_what_took_its_place() -> 
     with pytest.raises(ElementError, match="'deploy-kexec' not found") as caught:
         resolve(["deploy-kexec"], {})
     assert "ironic-python-agent-ramdisk" in caught.value.hint
+
+
+def test_debian_by_the_name_that_old_command_lines_use_is_debian() -> None:
+    found = index((builtin(),))
+    by_its_old_name = names("debian-systemd", found)
+    assert set(by_its_old_name) == {"debian-systemd", *names("debian", found)}

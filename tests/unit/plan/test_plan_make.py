@@ -185,7 +185,7 @@ def test_keys_of_others_disks_that_mean_nothing_are_warned_of(
     text = make.BARE.replace("fsck-passno", "fck-passno") + "- local_loop: {name: b, name: c}\n"
     remarks = (
         "DIB_BLOCK_DEVICE_CONFIG:6:25: the key 'name' is given twice; the last one counts",
-        "DIB_BLOCK_DEVICE_CONFIG:5:52: unknown key 'fck-passno', which does nothing"
+        "DIB_BLOCK_DEVICE_CONFIG:5:56: unknown key 'fck-passno', which does nothing"
         " (hint: did you mean 'fsck-passno'?)",
     )
     assert drafted("-n", "tiny", DIB_BLOCK_DEVICE_CONFIG=text).warnings == remarks
