@@ -357,8 +357,38 @@ def test_an_iso_without_a_kernel_is_refused(workshop: Workshop) -> None:
 def test_an_element_may_set_what_another_requires(workshop: Workshop) -> None:
     stand_ins(workshop)
     sources = "etc/cloud/cloud.cfg.d/91-dib-cloud-init-datasources.cfg"
-    assert build(workshop, "cloud-init-nocloud").texts[sources] == "datasource_list: [NoCloud]\n"
+    image = build(workshop, "cloud-init-nocloud")
+    assert image.texts[sources] == "datasource_list: [NoCloud, None]\n"
     assert "DIB_CLOUD_INIT_DATASOURCES is not set" in refused(workshop, "cloud-init-datasources")
+
+
+@pytest.mark.parametrize(
+    ("named", "listed", "more"),
+    [
+        ("OpenStack", "OpenStack, None", []),
+        ("Ec2,None", "Ec2,None", ["92-ec2-datasource.cfg"]),
+        ("ConfigDrive, OpenStack", "ConfigDrive, OpenStack, None",
+         ["93-dib-cloud-init-disable-datasource-network-activation.cfg"]),
+    ],
+)  # fmt: skip
+def test_some_data_sources_of_cloud_init_need_more_than_their_name(
+    workshop: Workshop, named: str, listed: str, more: list[str]
+) -> None:
+    stand_ins(workshop)
+    image = build(workshop, "cloud-init-datasources", DIB_CLOUD_INIT_DATASOURCES=named)
+    settings = {name.rsplit("/", 1)[1]: text for name, text in image.texts.items()
+                if name.startswith("etc/cloud/")}  # fmt: skip
+    assert settings.pop("91-dib-cloud-init-datasources.cfg") == f"datasource_list: [{listed}]\n"
+    assert [*settings] == more
+
+
+def test_red_hats_family_keeps_the_curl_that_it_has(workshop: Workshop) -> None:
+    """A minimal curl of its own would be in the way of the package `curl`."""
+    stand_ins(workshop)
+    for distribution, expected in (("centos", False), ("debian", True)):
+        workshop.element("like", {"environment.d/50-like": f"export DISTRO_NAME={distribution}\n"})
+        called = build(workshop, "cache-url", "pkg-map", "like").called
+        assert ("install-packages curl" in called) == expected
 
 
 def test_machines_of_other_kinds_are_left_alone(workshop: Workshop) -> None:
