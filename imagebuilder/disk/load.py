@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
@@ -30,6 +31,15 @@ ROOT = "mkfs_root"  # the one filesystem that the command line's options are abo
 
 def load(document: schema.Document, defaults: Defaults) -> Disk:
     """The disk that `document` asks for; raise ConfigError with the place of what is wrong."""
+    if document.lenient:
+        try:
+            return _load(document, defaults)
+        except ConfigError:  # a key that means nothing may be why
+            document = replace(document, lenient=False)
+    return _load(document, defaults)
+
+
+def _load(document: schema.Document, defaults: Defaults) -> Disk:
     entries = entries_of(document, defaults)
     for entry in entries:
         load_lvm.check(entry)
