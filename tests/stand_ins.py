@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from conftest import Workshop
 
+INSTALLER = '#!/bin/bash\nprintf "%s\\n" "$*" >>/installed\n'
 STAND_IN = "#!/bin/bash\nprintf '%s\\n' \"${0##*/} $*\" >>/called\n"
+KERNELS = """\
+touch $TARGET_ROOT/etc/debian_version
+for version in 6.1.0-9-test 6.1.0-10-test; do
+    for name in vmlinuz initrd.img System.map config; do
+        echo $name $version >$TARGET_ROOT/boot/$name-$version
+    done
+done
+"""
 
 
 class Image:
@@ -18,12 +27,15 @@ class Image:
     def __init__(self, path: Path, log: str) -> None:
         self.log = log
         with tarfile.open(path) as tar:
-            files = [member for member in tar.getmembers() if member.isfile()]
+            self.members = {member.name.removeprefix("./"): member for member in tar.getmembers()}
             self.texts = {
-                member.name.removeprefix("./"): file.read().decode(errors="replace")
-                for member in files
-                if member.size < 50000 and (file := tar.extractfile(member))
+                name: file.read().decode(errors="replace")
+                for name, member in self.members.items()
+                if member.isfile() and member.size < 50000 and (file := tar.extractfile(member))
             }
+
+    def mode(self, name: str) -> int:
+        return self.members[name].mode
 
     @property
     def called(self) -> list[str]:
@@ -44,15 +56,35 @@ def stand_ins(workshop: Workshop, *programs: str, own: str = "") -> None:
 
 
 def build(workshop: Workshop, *words: str, **variables: str) -> Image:
-    """The image of a build that has to succeed."""
+    """The image of a build with the stand-ins, which has to succeed."""
+    return _built(workshop, "stand-ins", *words, **variables)
+
+
+def refused(workshop: Workshop, *words: str, **variables: str) -> str:
+    """How a build with the stand-ins ends that has to fail: the log from the error on."""
+    return _failed(workshop, "stand-ins", *words, **variables)
+
+
+def packaged(workshop: Workshop, *words: str, **variables: str) -> Image:
+    """The image of a build; `install-packages` notes its words in the file /installed."""
+    workshop.element("packages", {"bin/install-packages": INSTALLER})
+    return _built(workshop, "packages", *words, **variables)
+
+
+def refused_packaged(workshop: Workshop, *words: str, **variables: str) -> str:
+    """How such a build ends that has to fail: the log from the error on."""
+    workshop.element("packages", {"bin/install-packages": INSTALLER})
+    return _failed(workshop, "packages", *words, **variables)
+
+
+def _built(workshop: Workshop, *words: str, **variables: str) -> Image:
     variables = {"OVERWRITE_OLD_IMAGE": "1", **variables}
-    done = workshop.create("-n", "-t", "tar", "-o", "out", "tiny", "stand-ins", *words, **variables)
+    done = workshop.create("-n", "-t", "tar", "-o", "out", "tiny", *words, **variables)
     assert done.returncode == 0, done.stdout
     return Image(workshop.directory / "out.tar", done.stdout)
 
 
-def refused(workshop: Workshop, *words: str, **variables: str) -> str:
-    """How a build ends that has to fail: the log from the error on."""
-    done = workshop.create("-n", "-t", "tar", "-o", "out", "tiny", "stand-ins", *words, **variables)
+def _failed(workshop: Workshop, *words: str, **variables: str) -> str:
+    done = workshop.create("-n", "-t", "tar", "-o", "out", "tiny", *words, **variables)
     assert done.returncode != 0
     return done.stdout.rsplit("error: ", 1)[-1]

@@ -194,7 +194,7 @@ def test_the_changed_image_starts_and_has_what_was_added(
     assert found["held"].split() == [f"linux-headers-{kernel}", f"linux-image-{kernel}"]
     assert found["module"] == "1"
     assert found["where"].startswith(f"/lib/modules/{kernel}/updates/")
-    assert found["sources"] == f"datasource_list: [{', '.join(SOURCES)}]"
+    assert found["sources"] == f"datasource_list: [{', '.join((*SOURCES, 'None'))}]"
     assert int(found["grub"]) >= 1
     assert found["loop"] == "0"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from conftest import ROOT
-from stand_ins import build, refused, stand_ins
+from stand_ins import KERNELS, build, refused, stand_ins
 
 if TYPE_CHECKING:
     from conftest import Workshop
@@ -167,16 +166,6 @@ def test_root_logs_in_with_what_the_command_line_says(workshop: Workshop, tmp_pa
         assert keys.stat().st_mode & 0o777 == 0o600
 
 
-KERNELS = """\
-touch $TARGET_ROOT/etc/debian_version
-for version in 6.1.0-9-test 6.1.0-10-test; do
-    for name in vmlinuz initrd.img System.map config; do
-        echo $name $version >$TARGET_ROOT/boot/$name-$version
-    done
-done
-"""
-
-
 def test_kernel_and_initramfs_lie_beside_the_image(workshop: Workshop) -> None:
     stand_ins(workshop, own=KERNELS)
     image = build(workshop, "baremetal", "cleanup-kernel-initrd")
@@ -226,139 +215,41 @@ def test_growvols_is_started_at_boot_if_that_is_wanted(workshop: Workshop) -> No
     assert "manual, systemd" in refused(workshop, "growvols", DIB_GROWVOLS_TRIGGER="cron")
 
 
-RUNTIME = """\
-#!/bin/bash
-# Knows images that hold the directory beside this program.
-echo "$*" >>"$(dirname "$0")/calls"
-case "$1" in
-    create) echo the-container ;;
-    export) tar -C "$(dirname "$0")/root" -c . ;;
-esac
-"""
-
-
-@pytest.fixture
-def runtime(workshop: Workshop) -> Path:
-    """The directory of a stand-in for podman and docker, and the tree that it exports."""
-    directory = workshop.directory / "runtime"
-    for name in ("root/usr/bin", "root/etc", "root/lib64", "root/tmp"):
-        (directory / name).mkdir(parents=True)
-    (directory / "root/etc/made-by").write_text("container\n")
-    for name in ("podman", "docker"):
-        (directory / name).write_text(RUNTIME)
-        (directory / name).chmod(0o755)
-    workshop.environment["PATH"] = f"{directory}:{os.environ['PATH']}"
-    return directory
-
-
-def contained(workshop: Workshop, *words: str, **variables: str) -> str:
-    """The log of a build that has to succeed."""
-    done = workshop.create("-n", "-t", "tar", "-o", "out", *words, **variables)
-    assert done.returncode == 0, done.stdout
-    with tarfile.open(workshop.directory / "out.tar") as tar:
-        assert "./etc/made-by" in tar.getnames()
-    return done.stdout
-
-
-def test_a_containerfile_of_an_element_becomes_the_root(workshop: Workshop, runtime: Path) -> None:
-    element = workshop.element("my-os", {
-        "element-deps": "containerfile\n", "containerfiles/9": "FROM scratch\n",
-        "environment.d/10-my-os": "export DISTRO_NAME=mine DIB_RELEASE=${DIB_RELEASE:-9}\n",
-    })  # fmt: skip
-    contained(workshop, "my-os", DIB_CONTAINERFILE_BUILDOPTS="--squash --pull")
-    calls = (runtime / "calls").read_text().splitlines()
-    image = calls[0].split()[4]
-    context = f"{workshop.directory}/.cache/image-create/containerfile"
-    assert calls == [
-        f"build --network host -t {image} -f {element}/containerfiles/9 --squash --pull {context}",
-        f"create {image} /bin/sh", "export the-container", "rm the-container", f"rmi {image}",
-    ]  # fmt: skip
-    done = workshop.create("-n", "my-os", DIB_RELEASE="8")
-    assert done.returncode == 1
-    assert "there is no Containerfile" in done.stdout
-    assert "DIB_CONTAINERFILE_DOCKERFILE" in done.stdout
-
-
-def test_a_docker_image_becomes_the_root(workshop: Workshop, runtime: Path) -> None:
-    contained(workshop, "docker", DIB_DOCKER_IMAGE="registry.example/base:1")
-    assert (runtime / "calls").read_text().splitlines() == [
-        "create registry.example/base:1 /bin/sh", "export the-container", "rm the-container",
-    ]  # fmt: skip
-
-
-LOADERS = """\
-cd $TARGET_ROOT
-mkdir -p usr/lib/ISOLINUX usr/lib/syslinux/modules/bios usr/lib/shim usr/lib/grub/x86_64-efi-signed
-head -c 40000 /dev/zero >usr/lib/ISOLINUX/isolinux.bin
-echo ldlinux >usr/lib/syslinux/modules/bios/ldlinux.c32
-echo shim >usr/lib/shim/shimx64.efi.signed
-echo grub >usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed
-"""
-ISO_TOOLS = ("xorriso", "mkfs.vfat", "mcopy", "mmd")
-
-
-@pytest.mark.skipif(not all(map(shutil.which, ISO_TOOLS)), reason=f"needs {', '.join(ISO_TOOLS)}")
-def test_an_iso_has_kernel_ramdisk_and_both_ways_to_start(
-    workshop: Workshop, tmp_path: Path
-) -> None:
-    stand_ins(workshop, own=KERNELS + LOADERS)
-    words = ("baremetal", "iso", "no-final-image")
-    build(workshop, *words, DIB_BOOT_ISO_KERNEL_CMDLINE_ARGS="quiet")
-    iso = workshop.directory / "out-boot.iso"
-    first = hashlib.sha256(iso.read_bytes()).hexdigest()
-    build(workshop, *words, DIB_BOOT_ISO_KERNEL_CMDLINE_ARGS="quiet")
-    assert hashlib.sha256(iso.read_bytes()).hexdigest() == first
-
-    def xorriso(*words: str) -> str:
-        done = subprocess.run(["xorriso", "-indev", str(iso), *words],
-                              capture_output=True, text=True, check=True)  # fmt: skip
-        return done.stdout
-
-    report = xorriso("-report_el_torito", "plain", "-pvd_info")
-    assert "BIOS" in report
-    assert "UEFI" in report
-    assert "VMEDIA_BOOT_ISO" in report
-    xorriso("-osirrox", "on", "-extract", "/", str(tmp_path / "content"))
-    content = tmp_path / "content"
-    assert (content / "vmlinuz").read_text() == "vmlinuz 6.1.0-10-test\n"
-    assert (content / "initrd").read_text() == "initrd.img 6.1.0-10-test\n"
-    arguments = "root=LABEL=cloudimg-rootfs quiet"
-    assert arguments in (content / "isolinux/isolinux.cfg").read_text()
-    copy = ["mcopy", "-i", str(content / "efi.img"), "::/EFI/debian/grub.cfg", "-"]
-    grub = subprocess.run(copy, capture_output=True, text=True, check=True).stdout
-    assert f"linux /vmlinuz {arguments}" in grub
-    assert "--label VMEDIA_BOOT_ISO" in grub
-
-
-@pytest.mark.skipif(not all(map(shutil.which, ISO_TOOLS)), reason=f"needs {', '.join(ISO_TOOLS)}")
-def test_an_iso_of_a_ramdisk_starts_with_its_own_arguments(
-    workshop: Workshop, tmp_path: Path
-) -> None:
-    stand_ins(workshop, own=LOADERS)
-    ramdisk = "echo kernel >$IMAGE_NAME.kernel; echo initramfs >$IMAGE_NAME.initramfs\n"
-    workshop.element("my-ramdisk", {"cleanup.d/50-ramdisk": ramdisk})
-    build(workshop, "iso", "my-ramdisk", DIB_DEPLOY_ISO_KERNEL_CMDLINE_ARGS="ipa-debug=1",
-          DIB_BOOT_ISO_KERNEL_CMDLINE_ARGS="not-these")  # fmt: skip
-    config = tmp_path / "isolinux.cfg"
-    subprocess.run(
-        ["xorriso", "-osirrox", "on", "-indev", "out.iso", "-extract", "/isolinux/isolinux.cfg",
-         str(config)], cwd=workshop.directory, capture_output=True, check=True,
-    )  # fmt: skip
-    assert "APPEND initrd=/initrd boot_method=vmedia ipa-debug=1\n" in config.read_text()
-
-
-def test_an_iso_without_a_kernel_is_refused(workshop: Workshop) -> None:
-    if not all(map(shutil.which, ISO_TOOLS)):
-        pytest.skip(f"needs {', '.join(ISO_TOOLS)}")
-    stand_ins(workshop, own=LOADERS)
-    assert "there is no kernel and ramdisk (hint: add baremetal" in refused(workshop, "iso")
-
-
 def test_an_element_may_set_what_another_requires(workshop: Workshop) -> None:
     stand_ins(workshop)
     sources = "etc/cloud/cloud.cfg.d/91-dib-cloud-init-datasources.cfg"
-    assert build(workshop, "cloud-init-nocloud").texts[sources] == "datasource_list: [NoCloud]\n"
+    image = build(workshop, "cloud-init-nocloud")
+    assert image.texts[sources] == "datasource_list: [NoCloud, None]\n"
     assert "DIB_CLOUD_INIT_DATASOURCES is not set" in refused(workshop, "cloud-init-datasources")
+
+
+@pytest.mark.parametrize(
+    ("named", "listed", "more"),
+    [
+        ("OpenStack", "OpenStack, None", []),
+        ("Ec2,None", "Ec2,None", ["92-ec2-datasource.cfg"]),
+        ("ConfigDrive, OpenStack", "ConfigDrive, OpenStack, None",
+         ["93-dib-cloud-init-disable-datasource-network-activation.cfg"]),
+    ],
+)  # fmt: skip
+def test_some_data_sources_of_cloud_init_need_more_than_their_name(
+    workshop: Workshop, named: str, listed: str, more: list[str]
+) -> None:
+    stand_ins(workshop)
+    image = build(workshop, "cloud-init-datasources", DIB_CLOUD_INIT_DATASOURCES=named)
+    settings = {name.rsplit("/", 1)[1]: text for name, text in image.texts.items()
+                if name.startswith("etc/cloud/")}  # fmt: skip
+    assert settings.pop("91-dib-cloud-init-datasources.cfg") == f"datasource_list: [{listed}]\n"
+    assert [*settings] == more
+
+
+def test_red_hats_family_keeps_the_curl_that_it_has(workshop: Workshop) -> None:
+    """A minimal curl of its own would be in the way of the package `curl`."""
+    stand_ins(workshop)
+    for distribution, expected in (("centos", False), ("debian", True)):
+        workshop.element("like", {"environment.d/50-like": f"export DISTRO_NAME={distribution}\n"})
+        called = build(workshop, "cache-url", "pkg-map", "like").called
+        assert ("install-packages curl" in called) == expected
 
 
 def test_machines_of_other_kinds_are_left_alone(workshop: Workshop) -> None:
