@@ -137,7 +137,8 @@ def test_a_satellite_is_trusted_by_its_certificate(workshop: Workshop) -> None:
     url = "https://sat.example/"
     image = build(workshop, "rhel-common", **given, REG_SAT_URL=url, REG_SAT_CERT="own.rpm")
     assert image.called[:2] == [
-        "rpm -Uvh https://sat.example/pub/own.rpm", f"{REGISTERED}--org=we --activationkey=key",
+        "rpm -Uvh --replacepkgs --oldpackage https://sat.example/pub/own.rpm",
+        f"{REGISTERED}--org=we --activationkey=key",
     ]  # fmt: skip
     image = build(workshop, "rhel-common", **given, REG_SAT_URL=url)
     assert image.called[0].endswith("/pub/katello-ca-consumer-latest.noarch.rpm")
@@ -199,6 +200,8 @@ def test_networkmanager_asks_for_addresses_on_two_interfaces_if_that_is_wanted(
     subprocess.run(["bash", str(script)], env=given, check=True)
     profiles = tmp_path / "etc/NetworkManager/system-connections"
     assert profiles.is_dir() == there
+    network = (tmp_path / "etc/sysconfig/network").read_text()
+    assert network == "NETWORKING=yes\nNETWORKING_IPV6=yes\n"
     if there:
         assert sorted(path.name for path in profiles.iterdir()) == [
             "eth0.nmconnection", "eth1.nmconnection",

@@ -28,6 +28,7 @@ pytestmark = [
         for tool in (*NEEDED, "grub-mkimage")
     ),
 ]
+REPOSITORIES = ("oss", "update")  # openSUSE's
 # What the element does inside the root; every line of its log is `name: status output`.
 ASK = r"""
 log=/root/asked
@@ -219,7 +220,7 @@ def test_a_container_image_becomes_a_root(images: Workshop, root: Path, distribu
     layout.finish(layout.image("amd64", layers))
     done = images.create(
         "-n", "-o", distribution, "-t", "tar", f"{distribution}-container",
-        DIB_CONTAINER_IMAGE=str(layout.root), DIB_CHECKSUM="0",
+        DIB_CONTAINER_IMAGE=str(layout.root), DIB_CHECKSUM="0", DIB_CONTAINER_GROUP="none",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:]
     with tarfile.open(images.directory / f"{distribution}.tar") as archive:
@@ -293,12 +294,16 @@ def test_without_repositories_of_a_release_there_is_no_bootstrap(workshop: Works
 def test_an_opensuse_is_made_by_zypper(workshop: Workshop, system: System, mirror: Archive) -> None:
     done = workshop.create(
         "-n", "-o", "suse", "-t", "tar", "-p", "farewell", "opensuse-minimal",
-        DIB_ZYPPER_REPOS=f"oss=>{mirror.url}/os", DIB_ZYPPER_GPG_KEY=str(system.key),
-        DIB_OPENSUSE_PATTERNS="patterns-base-minimal_base less",
+        DIB_ZYPPER_REPOS=f"oss=>{mirror.url}/os update=>{mirror.url}/updates",
+        DIB_ZYPPER_GPG_KEY=str(system.key), DIB_OPENSUSE_PATTERNS="patterns-base-minimal_base less",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:]
     with tarfile.open(workshop.directory / "suse.tar") as archive:
         names = set(archive.getnames())
+        files = [archive.extractfile(f"./etc/zypp/repos.d/repo-{n}.repo") for n in REPOSITORIES]
+        texts = [file.read().decode() for file in files if file]
+    assert ["autorefresh=1" in text for text in texts] == [False, True]
+    assert any(name.endswith("wants/NetworkManager.service") for name in names)
     assert {"./usr/bin/part", "./usr/bin/greet", "./usr/bin/zypper", "./usr/bin/less"} <= names
     assert any(name.startswith("./usr/lib/modules/6") for name in names)
 
@@ -326,8 +331,10 @@ def test_zypper_refuses_an_index_that_nobody_signed(
         ("almalinux", "10", "NetworkManager"),
         ("fedora-container", "43", "grubby"),
         ("centos", "9-stream", "selinux-policy-targeted"),
+        ("centos", "9-stream", "device-mapper-multipath"),
         ("fedora", "43", "grub2-pc"),
         ("rhel", "9", "shim-x64"),
+        ("rhel", "9", "device-mapper-multipath"),
         ("opensuse", "15.6", "shim"),
     ],
 )

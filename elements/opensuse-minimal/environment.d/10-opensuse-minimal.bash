@@ -1,5 +1,6 @@
 export DISTRO_NAME=opensuse
-export DIB_RELEASE=${DIB_RELEASE:-15.6}
+DIB_RELEASE=${DIB_RELEASE:-15.6}
+export DIB_RELEASE=${DIB_RELEASE,,}
 export DIB_INIT_SYSTEM=systemd
 export EFI_BOOT_DIR=EFI/opensuse
 _mirror=${DIB_DISTRIBUTION_MIRROR:-https://download.opensuse.org}
