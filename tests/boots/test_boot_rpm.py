@@ -54,7 +54,8 @@ def centos(images: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with served(Archive(system.root)) as archive:
         (repositories / "system.repo").write_text(system.repository(archive.url))
         done = images.create(
-            "-o", "centos", "-p", "git-core", "vm", "centos-minimal", *CLOUD,
+            *("-o", "centos", "-p", "git-core,device-mapper-multipath"),
+            *("vm", "centos-minimal", *CLOUD),
             DIB_YUM_MINIMAL_BOOTSTRAP_REPOS=str(repositories), DIB_CLOUD_INIT_DATASOURCES="NoCloud",
         )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:]
