@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,7 +109,7 @@ def test_versions_are_ordered_as_dpkg_orders_them() -> None:
 
 
 @pytest.fixture
-def key(workshop: Workshop) -> str:
+def key(workshop: Workshop) -> Iterator[str]:
     home = workshop.directory / "gnupg"
     home.mkdir(mode=0o700)
     workshop.environment["GNUPGHOME"] = str(home)
@@ -123,7 +124,8 @@ def key(workshop: Workshop) -> str:
         "ed25519",
     ]
     subprocess.run(command, env={**os.environ, "GNUPGHOME": str(home)}, check=True)
-    return "pool@example.org"
+    yield "pool@example.org"
+    subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
 
 
 def repository(top: Path) -> None:
