@@ -20,6 +20,22 @@ ELEMENTS = ROOT / "tests" / "elements"
 CREATE = "from imagebuilder.cli.start import disk_image_create; disk_image_create()"
 
 
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Tell of bytes (images, mostly) where they differ, rather than show all of them."""
+    if op != "==" or not isinstance(left, bytes) or not isinstance(right, bytes):
+        return None
+    if max(len(left), len(right)) <= 256:
+        return None
+    pairs = enumerate(zip(left, right, strict=False))
+    first = next((at for at, (one, other) in pairs if one != other), min(len(left), len(right)))
+    place = slice(max(first - 16, 0), first + 48)
+    return [
+        f"{len(left)} == {len(right)} bytes that differ first at byte {first}",
+        f"left:  {left[place].hex(' ', 4)}",
+        f"right: {right[place].hex(' ', 4)}",
+    ]
+
+
 @dataclass
 class Workshop:
     """An empty directory with elements of its own, to run builds in."""
