@@ -99,7 +99,8 @@ class Keeper:
         with pending.held:
             output = pending.copying.stdout.read() if pending.copying.stdout else b""
             if pending.copying.wait():
-                self.stop(f"not cached: {output.decode(errors='replace').strip()}")
+                said = output.decode(errors="replace").strip().partition("\n")[0]
+                self.stop(f"not cached: {said}")
             if self.broken:
                 return
             origin = Origin(step=pending.step.phase, parent=self.parent, inputs=pending.step.inputs)

@@ -175,6 +175,16 @@ def test_a_full_scratch_directory_is_said(workshop: Workshop) -> None:
     assert [path.name for path in workshop.directory.glob("out*")] == ["out.d"]
 
 
+def test_a_full_cache_costs_the_cache_alone_and_is_one_line(workshop: Workshop) -> None:
+    cache = workshop.directory / "cache"
+    words = ("-n", "--image-cache", str(cache), "-t", "tar", "-o", "out", "tiny")
+    status, said = in_small_tmpfs(workshop, cache, "4m", *words)
+    assert status == 0, said
+    assert said.count("No space left on device") == 1
+    assert "cache: not cached: cp: error writing" in said
+    assert (workshop.directory / "out.tar").exists()
+
+
 def test_too_small_an_image_is_refused_with_the_size_that_would_do(workshop: Workshop) -> None:
     done = workshop.create("-n", "-o", "out", "--image-size", "0.01", "tiny")
     assert done.returncode == 1
