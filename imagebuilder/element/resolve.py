@@ -80,10 +80,14 @@ def _check_missing(walk: _Walk, index: Mapping[str, Path]) -> None:
             raise ElementError(
                 f"Element {name!r} not found",
                 where=walk.asked_by[name],
-                hint=GONE.get(name)
-                or nearest(name, index)
-                or "add the directory that it is in to ELEMENTS_PATH",
+                hint=GONE.get(name) or nearest(name, index) or _hint(name),
             )
+
+
+def _hint(name: str) -> str:
+    if name.endswith((".yaml", ".yml")):
+        return "a file that describes images is for `imagebuilder build FILE`, with --dry-run too"
+    return "add the directory that it is in to ELEMENTS_PATH"
 
 
 def _check_requested(walk: _Walk, names: Iterable[str]) -> None:

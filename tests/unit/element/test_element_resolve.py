@@ -88,6 +88,11 @@ def test_a_missing_dependency_is_asked_for_by_a_file(describe: Describe, tmp_pat
     assert caught.value.exit_status == 2
 
 
+def test_a_file_of_images_is_not_taken_for_a_mistyped_element(describe: Describe) -> None:
+    with pytest.raises(ElementError, match=r"'fleet.yaml' not found\n.*imagebuilder build FILE"):
+        resolve(("fleet.yaml",), describe({}))
+
+
 def test_a_missing_name_is_asked_for_on_the_command_line(describe: Describe) -> None:
     with pytest.raises(ElementError, match=r"^command line: Element 'qqqq' not found\n.*ELEMENTS"):
         resolve(("qqqq", "os"), describe({}))
