@@ -17,6 +17,7 @@ from imagebuilder.build.disk_file import lay, write
 from imagebuilder.disk.image import Image
 from imagebuilder.disk.layout import Demand, image_size, layout
 from imagebuilder.disk.model import Device, Disk, Filesystem, Layout
+from imagebuilder.errors import Interrupted
 from imagebuilder.events import Finished, Listener, Said, Started, Step
 from imagebuilder.filesystems.measure import Measured, measure
 from imagebuilder.formats import assembled
@@ -53,6 +54,9 @@ def stage(listen: Listener, name: str) -> Generator[None, None, None]:
     try:
         yield
         status = 0
+    except Interrupted as error:
+        status = error.exit_status
+        raise
     finally:
         listen(Finished(step, status, time.monotonic() - begun))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from imagebuilder.element import environment, merge
 from imagebuilder.element.environment import Settled
 from imagebuilder.element.model import HooksTree, Phase, Where
-from imagebuilder.errors import HookError
+from imagebuilder.errors import HookError, Interrupted
 from imagebuilder.events import Event, Finished, Line, Listener, Said, Started, Step, Ticked
 from imagebuilder.hooks import first_line, grub
 from imagebuilder.hooks.merged import LIBRARY, RUN_PARTS
@@ -231,7 +231,7 @@ def _reported(work: Work, step: Step) -> Generator[None, None, None]:
     try:
         yield
         status = 0
-    except HookError as error:
+    except (HookError, Interrupted) as error:
         status = error.exit_status
         raise
     finally:

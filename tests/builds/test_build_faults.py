@@ -73,6 +73,7 @@ def test_a_signal_ends_a_build_within_two_seconds(slow: Workshop, number: int) -
         rest, _ = program.communicate(timeout=10)
     assert program.returncode == 128 + number
     assert time.monotonic() - begun < 2
+    assert f"failed with status {128 + number}" in rest
     assert f"stopped by signal {int(number)}" in rest
     assert "Traceback" not in rest
     assert not wait_until_gone(slow, 2)
