@@ -81,10 +81,14 @@ def _vdi(file: BinaryIO, output: Output) -> None:
 
 
 def _vmdk(file: BinaryIO, output: Output) -> None:
-    """The descriptor names the file, which had no name when it was written."""
+    """The descriptor names the file, which had no name when it was written.
+
+    qemu writes a shorter descriptor over a longer one now and then: after the first zero byte
+    there are remains, which depend on the random CID.
+    """
     start, length = VMDK_DESCRIPTOR.unpack(_read(file, VMDK_DESCRIPTOR_AT, VMDK_DESCRIPTOR.size))
     room = length * SECTOR
-    text = _read(file, start * SECTOR, room).rstrip(b"\0")
+    text = _read(file, start * SECTOR, room).partition(b"\0")[0]
     name = output.path.name.replace('"', "_").encode(errors="replace")
     text = re.sub(
         rb'(?m)^(RW \d+ \w+ )"[^"\n]*"', lambda found: found[1] + b'"' + name + b'"', text

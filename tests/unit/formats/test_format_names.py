@@ -132,6 +132,21 @@ def test_the_checksum_of_vhdx_headers_is_crc_32c() -> None:
     assert stamped._crc32c(b"123456789") == 0xE3069283
 
 
+def test_remains_behind_a_vmdk_descriptor_make_no_other_image(tmp_path: Path) -> None:
+    """Where its random CID is short, qemu leaves the end of a longer text behind the zero."""
+    made = []
+    for number, (cid, remains) in enumerate(((b"cafe1234", b""), (b"0afe1234", b"\0\n"))):
+        text = b'# Disk DescriptorFile\nCID=%s\nparentCID=ffffffff\nRW 8 SPARSE "/fd/3"\n' % cid
+        header = bytes(stamped.VMDK_DESCRIPTOR_AT) + stamped.VMDK_DESCRIPTOR.pack(1, 2)
+        path = tmp_path / str(number)
+        path.write_bytes(header.ljust(512, b"\0") + (text + remains).ljust(1024, b"\0") + b"disk")
+        stamped.settle("vmdk", path, Output(path=tmp_path / "web.vmdk", format="vmdk", epoch=0))
+        made.append(path.read_bytes())
+    assert made[0] == made[1]
+    assert b'\nRW 8 SPARSE "web.vmdk"\n' in made[0]
+    assert b"CID=00000000" not in made[0]
+
+
 def test_digests_come_with_the_pieces() -> None:
     pieces = [os.urandom(1000) for _ in range(100)]
     with digests.running(("md5", "sha256")) as known:
